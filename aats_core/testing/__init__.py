@@ -1,0 +1,1 @@
+"""The testing kit: contract suites, fakes and strategies for those who write plugins."""

@@ -1,0 +1,1 @@
+"""Runs tasks that call HTTP services."""

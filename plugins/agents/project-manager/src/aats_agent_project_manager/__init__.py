@@ -1,0 +1,1 @@
+"""Keeps plans of work and the state of every task."""

@@ -1,0 +1,1 @@
+"""Decides which worker runs which task when."""

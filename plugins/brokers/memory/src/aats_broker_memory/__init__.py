@@ -1,0 +1,1 @@
+"""Carries messages within one process."""
