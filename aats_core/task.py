@@ -34,9 +34,7 @@ class TaskState(StrEnum):
         return self in _ENDED
 
 
-_ENDED = frozenset(
-    {TaskState.DONE, TaskState.FAILED, TaskState.SKIPPED, TaskState.CANCELLED, TaskState.UNKNOWN}
-)
+_ENDED = frozenset({TaskState.DONE, TaskState.FAILED, TaskState.SKIPPED, TaskState.CANCELLED, TaskState.UNKNOWN})
 
 
 class When(StrEnum):
@@ -50,6 +48,9 @@ class When(StrEnum):
 class Retries(msgspec.Struct, frozen=True, omit_defaults=True):
     """How often a failed attempt is repeated, and after how many seconds.
 
+    `lost` is how often besides that an attempt may end because its worker died, so that a task that kills its
+    worker comes to an end too.
+
     The n-th repetition waits `min(backoff * factor ** (n - 1), max_backoff)` seconds, made up to `jitter` (a
     fraction) longer or shorter at random.
     """
@@ -59,6 +60,7 @@ class Retries(msgspec.Struct, frozen=True, omit_defaults=True):
     factor: float = 2.0
     max_backoff: float = 3600.0
     jitter: float = 0.1
+    lost: int = 10
 
 
 class Task(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -90,12 +92,13 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Transition(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One change of a task's state: to what, when (Unix seconds), why, and in which attempt."""
+    """One change of a task's state: to what, when (Unix seconds), why, in which attempt, and with running to whom."""
 
     state: TaskState
     time: float
     reason: str = ""
     attempt: int = 0
+    worker: str = ""
 
 
 class TaskRecord(msgspec.Struct, omit_defaults=True):
@@ -111,6 +114,7 @@ class TaskRecord(msgspec.Struct, omit_defaults=True):
     state: TaskState = TaskState.WAITING
     attempt: int = 0
     failures: int = 0
+    lost: int = 0
     worker: str = ""
     not_before: float | None = None
     started: float | None = None
@@ -144,6 +148,7 @@ class PlanRecord(msgspec.Struct, omit_defaults=True):
     submitted: float = 0.0
     ended: float | None = None
     description: str = ""
+    key: str = ""
     counts: dict[str, int] = msgspec.field(default_factory=dict)
 
 
