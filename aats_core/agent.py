@@ -7,10 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Coroutine
 from typing import Any, ClassVar
 
-
 from aats_core.clock import Clock
 from aats_core.settings import AgentSettings
-
 
 REQUEST_TIMEOUT = 30.0
 """Seconds that a request waits for its answer where the caller does not say."""
@@ -19,15 +17,28 @@ REQUEST_TIMEOUT = 30.0
 class AgentContext(ABC):
     """What the team gives an agent: its name and settings, the way to others, and its state."""
 
-    name: str
-    settings: AgentSettings
-    clock: Clock
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The agent's name."""
+
+    @property
+    @abstractmethod
+    def settings(self) -> AgentSettings:
+        """The agent's section of the team file."""
+
+    @property
+    @abstractmethod
+    def clock(self) -> Clock:
+        """The team's clock."""
 
     @abstractmethod
     async def send(
         self,
         receiver: str,
-        type: str,  # noqa: A002 - the standard name
+        type: str,
         payload: Any,
         *,
         priority: int,
@@ -37,11 +48,11 @@ class AgentContext(ABC):
         """Put a message into another agent's mailbox."""
 
     @abstractmethod
-    async def request(self, receiver: str, type: str, payload: Any, *, timeout: float) -> Any:  # noqa: A002
+    async def request(self, receiver: str, type: str, payload: Any, *, timeout: float) -> Any:
         """Put a message into another agent's mailbox and wait for the answer."""
 
     @abstractmethod
-    async def publish(self, topic: str, type: str, payload: Any) -> None:  # noqa: A002
+    async def publish(self, topic: str, type: str, payload: Any) -> None:
         """Tell everyone who subscribed."""
 
     @abstractmethod
@@ -88,7 +99,7 @@ class Agent:
     async def send(
         self,
         receiver: str,
-        type: str,  # noqa: A002 - the standard name
+        type: str,
         payload: Any = None,
         *,
         priority: int = 5,
@@ -100,17 +111,15 @@ class Agent:
         Within a process the message does not go through the broker, and dies with the process, unless it is
         `durable`. Raises `UnknownReceiver`, or `BrokerUnavailable` where the broker was needed and is away.
         """
-        await self.context.send(
-            receiver, type, payload, priority=priority, deadline=deadline, durable=durable
-        )
+        await self.context.send(receiver, type, payload, priority=priority, deadline=deadline, durable=durable)
 
     async def request(
         self,
         receiver: str,
-        type: str,  # noqa: A002 - the standard name
+        type: str,
         payload: Any = None,
         *,
-        timeout: float = REQUEST_TIMEOUT,  # noqa: ASYNC109 - the handler's cancellation is not the caller's
+        timeout: float = REQUEST_TIMEOUT,
     ) -> Any:
         """Send a message and return the handler's answer.
 
@@ -119,7 +128,7 @@ class Agent:
         """
         return await self.context.request(receiver, type, payload, timeout=timeout)
 
-    async def publish(self, topic: str, type: str, payload: Any = None) -> None:  # noqa: A002
+    async def publish(self, topic: str, type: str, payload: Any = None) -> None:
         """Publish a message to a topic through the broker; returns once the broker has confirmed it."""
         await self.context.publish(topic, type, payload)
 
@@ -135,7 +144,7 @@ class Agent:
         return await self.context.load_state()
 
     async def save_state(self, state: dict[str, Any]) -> None:
-        """Write the agent's durable state; raises `Conflict` if it changed since this replica last loaded or saved it."""
+        """Write the agent's durable state; raises `Conflict` if it changed since this replica last loaded it."""
         await self.context.save_state(state)
 
 

@@ -1,4 +1,4 @@
-"""What plugins can observe. Hooks are synchronous, must return at once, and change nothing; behaviour is in the contracts."""
+"""What plugins can observe: hooks are synchronous, return at once, and change nothing."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import itertools
 import os
 import time
@@ -23,12 +24,14 @@ class _Ids:
     """Makes ids that are unique across processes: 12 random bytes a process, then a counter."""
 
     def __init__(self) -> None:
-        self.reset()
-        os.register_at_fork(after_in_child=self.reset)
+        self._renew()
+        os.register_at_fork(after_in_child=self._renew)
 
-    def reset(self) -> None:
-        prefix, count = os.urandom(12).hex(), itertools.count(1)
-        self.next = lambda: f"{prefix}{next(count):08x}"
+    def _renew(self) -> None:
+        self._prefix, self._count = os.urandom(12).hex(), itertools.count(1)
+
+    def next(self) -> str:
+        return f"{self._prefix}{next(self._count):08x}"
 
 
 _ids = _Ids()
@@ -64,12 +67,12 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         """The principal at whose wish this message was sent; empty for the team itself."""
         return self.headers.get("subject", "")
 
-    def read(self, type: type[T]) -> T:  # noqa: A002 - the standard name
+    def read(self, as_type: builtins.type[T]) -> T:
         """Return the payload as that type; raises `InvalidPayload` where it does not fit."""
         try:
             if self.payload.__class__ is msgspec.Raw:
-                return msgspec.json.decode(self.payload, type=type)
-            return msgspec.convert(self.payload, type=type, from_attributes=True)
+                return msgspec.json.decode(self.payload, type=as_type)
+            return msgspec.convert(self.payload, type=as_type, from_attributes=True)
         except msgspec.ValidationError as error:
             raise InvalidPayload(f"{self.type}: {error}") from error
 

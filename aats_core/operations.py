@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -12,6 +12,8 @@ from aats_core.health import Health
 from aats_core.hookspecs import hookimpl
 from aats_core.policy import Policy, current_subject
 from aats_core.task import PROJECT_MANAGER, TASK_SCHEDULER, Plan, PlanRecord, PlanState, TaskRecord, TaskState
+
+T = TypeVar("T")
 
 Ask = Callable[[str, str, Any], Awaitable[Any]]
 """Sends a request: receiver, message type, payload."""
@@ -151,7 +153,7 @@ class Operations:
         query = PlanQuery(state, limit)
         return await self._ask("list", "plans", PROJECT_MANAGER, "plan.list", query, list[PlanRecord])
 
-    async def plan(self, id: str) -> PlanDetail:  # noqa: A002
+    async def plan(self, id: str) -> PlanDetail:
         """Return one plan with its tasks; a plan's name stands for the newest plan of that name."""
         return await self._ask("show", id, PROJECT_MANAGER, "plan.show", id, PlanDetail)
 
@@ -162,7 +164,7 @@ class Operations:
         query = TaskQuery(plan, state, limit)
         return await self._ask("list", "tasks", PROJECT_MANAGER, "task.list", query, list[TaskRecord])
 
-    async def task(self, id: str) -> TaskDetail:  # noqa: A002
+    async def task(self, id: str) -> TaskDetail:
         """Return one task and why it waits."""
         record = await self._ask("show", id, PROJECT_MANAGER, "task.show", id, TaskRecord)
         waits = ""
@@ -179,16 +181,16 @@ class Operations:
         self._policy.check("show", "team")
         return await self._status()
 
-    async def cancel(self, id: str, reason: str = "") -> list[str]:  # noqa: A002
+    async def cancel(self, id: str, reason: str = "") -> list[str]:
         """Cancel a task or a whole plan; returns the ids of the tasks that were told to stop."""
         request = CancelRequest(id, reason or f"cancelled by {current_subject() or 'the operator'}")
         return await self._ask("cancel", id, PROJECT_MANAGER, "task.cancel", request, list[str])
 
-    async def retry(self, id: str) -> list[str]:  # noqa: A002
+    async def retry(self, id: str) -> list[str]:
         """Run failed, cancelled or unknown tasks again, and what was skipped for them; returns their ids."""
         return await self._ask("retry", id, PROJECT_MANAGER, "task.retry", RetryRequest(id), list[str])
 
-    async def settle(self, id: str, done: bool, output: Any = None, reason: str = "") -> TaskRecord:  # noqa: A002, FBT001
+    async def settle(self, id: str, done: bool, output: Any = None, reason: str = "") -> TaskRecord:  # noqa: FBT001
         """Decide what became of a task in state unknown."""
         request = SettleRequest(id, done, output, reason)
         return await self._ask("settle", id, PROJECT_MANAGER, "task.settle", request, TaskRecord)
@@ -224,13 +226,9 @@ class Operations:
                 queue.get_nowait()
             queue.put_nowait(event)
 
-    async def _ask(
-        self, verb: str, resource: str, receiver: str, type: str, payload: Any, returns: Any
-    ) -> Any:  # noqa: A002
+    async def _ask(self, verb: str, resource: str, receiver: str, type: str, payload: object, returns: type[T]) -> T:
         self._policy.check(verb, resource)
         answer = await self._ask_agent(receiver, type, payload)
-        return (
-            answer
-            if answer.__class__ is returns
-            else msgspec.convert(answer, type=returns, from_attributes=True)
-        )
+        if answer.__class__ is returns:
+            return answer
+        return msgspec.convert(answer, type=returns, from_attributes=True)

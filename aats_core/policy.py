@@ -9,22 +9,23 @@ from contextvars import ContextVar
 
 from aats_core.errors import AccessDenied
 
-_subject: ContextVar[str] = ContextVar("aats_subject", default="")
+SUBJECT: ContextVar[str] = ContextVar("aats_subject", default="")
+"""The current subject; the runtime sets it from each message that an agent handles."""
 
 
 def current_subject() -> str:
     """Return the principal at whose wish the present work happens; empty for the team itself."""
-    return _subject.get()
+    return SUBJECT.get()
 
 
 @contextmanager
 def acting_for(subject: str) -> Iterator[None]:
     """Do what is inside at the wish of that principal; messages sent meanwhile carry it on."""
-    token = _subject.set(subject)
+    token = SUBJECT.set(subject)
     try:
         yield
     finally:
-        _subject.reset(token)
+        SUBJECT.reset(token)
 
 
 class Policy(ABC):

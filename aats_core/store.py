@@ -140,7 +140,7 @@ class Records(ABC):
     async def find(
         self,
         collection: str,
-        filter: Filter | None = None,  # noqa: A002 - the standard name
+        filter: Filter | None = None,
         *,
         projection: Mapping[str, Any] | None = None,
         sort: Mapping[str, int] | None = None,
@@ -153,7 +153,7 @@ class Records(ABC):
     async def update(
         self,
         collection: str,
-        filter: Filter,  # noqa: A002 - the standard name
+        filter: Filter,
         update: Mapping[str, Any],
         *,
         upsert: bool = False,
@@ -165,7 +165,7 @@ class Records(ABC):
         """
 
     @abstractmethod
-    async def delete(self, collection: str, filter: Filter) -> int:  # noqa: A002 - the standard name
+    async def delete(self, collection: str, filter: Filter) -> int:
         """Delete every document that matches and return how many there were."""
 
     @abstractmethod
@@ -173,7 +173,7 @@ class Records(ABC):
         """Run the documents of a collection through a pipeline of stages and return what comes out."""
 
     @abstractmethod
-    async def count(self, collection: str, filter: Filter | None = None) -> int:  # noqa: A002
+    async def count(self, collection: str, filter: Filter | None = None) -> int:
         """Return how many documents match."""
 
 
@@ -209,15 +209,15 @@ class GraphStore(Capability):
     """Keeps nodes, each with an id and properties, and directed relations between them."""
 
     @abstractmethod
-    async def put_node(self, graph: str, id: str, properties: Mapping[str, Any]) -> None:  # noqa: A002
+    async def put_node(self, graph: str, id: str, properties: Mapping[str, Any]) -> None:
         """Write a node, replacing its properties where it exists."""
 
     @abstractmethod
-    async def node(self, graph: str, id: str) -> Document | None:  # noqa: A002
+    async def node(self, graph: str, id: str) -> Document | None:
         """Return a node's properties, or None."""
 
     @abstractmethod
-    async def delete_node(self, graph: str, id: str) -> bool:  # noqa: A002
+    async def delete_node(self, graph: str, id: str) -> bool:
         """Delete a node and its relations; tells whether there was one."""
 
     @abstractmethod
@@ -236,9 +236,9 @@ class GraphStore(Capability):
         *,
         kind: str | None = None,
         direction: str = "out",
-        depth: int = 1,  # noqa: A002
+        depth: int = 1,
     ) -> list[str]:
-        """Return the ids reached within `depth` steps, nearest first, without the start; direction is out, in or both."""
+        """Return ids reached within `depth` steps, nearest first, without the start; `direction`: out, in or both."""
 
     @abstractmethod
     async def shortest_path(
@@ -278,9 +278,7 @@ class KeyValueStore(Capability):
         """Add to an integer (0 where there is none) atomically and return the new value."""
 
     @abstractmethod
-    def lock(
-        self, name: str, *, ttl: float = 30.0, timeout: float | None = None
-    ) -> AbstractAsyncContextManager[Lock]:
+    def lock(self, name: str, *, ttl: float = 30.0, timeout: float | None = None) -> AbstractAsyncContextManager[Lock]:
         """Hold a lock while in the context; it is renewed meanwhile and runs out `ttl` seconds after its holder died.
 
         Raises `TimeoutError` where it could not be had within `timeout` seconds.
@@ -303,7 +301,7 @@ class VectorStore(Capability):
     """Keeps vectors with properties and finds the nearest ones."""
 
     @abstractmethod
-    async def upsert(self, collection: str, id: str, vector: Sequence[float], properties: Document) -> None:  # noqa: A002
+    async def upsert(self, collection: str, id: str, vector: Sequence[float], properties: Document) -> None:
         """Write a vector, replacing the one with that id."""
 
     @abstractmethod
@@ -312,7 +310,7 @@ class VectorStore(Capability):
         collection: str,
         vector: Sequence[float],
         k: int,
-        filter: Filter | None = None,  # noqa: A002
+        filter: Filter | None = None,
     ) -> list[Match]:
         """Return the k nearest vectors whose properties match, nearest first."""
 

@@ -1,0 +1,44 @@
+"""Figures that the kernel keeps of itself: plain numbers, cheap to count, read only when somebody looks."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+
+BOUNDS = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0)
+"""Upper bounds of the latency buckets, in seconds; a last one has none."""
+
+
+class Histogram:
+    """Counts observations in seconds by the buckets of `BOUNDS`."""
+
+    __slots__ = ("counts", "total")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BOUNDS) + 1)
+        self.total = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one observation."""
+        self.counts[bisect_left(BOUNDS, seconds)] += 1
+        self.total += seconds
+
+    @property
+    def count(self) -> int:
+        """How many observations there were."""
+        return sum(self.counts)
+
+
+class HandlerFigures:
+    """What an agent's message handlers did: how many `failed` or were given up (`dead`), how long it took."""
+
+    __slots__ = ("dead", "failed", "latency")
+
+    def __init__(self) -> None:
+        self.failed = 0
+        self.dead = 0
+        self.latency = Histogram()
+
+    @property
+    def handled(self) -> int:
+        """How many messages were handled, in whatever way it ended."""
+        return self.latency.count

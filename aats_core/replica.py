@@ -1,0 +1,217 @@
+"""One replica of an agent: takes messages from the mailbox, one at a time, and runs their handlers."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Coroutine
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from aats_core.agent import Agent, AgentContext
+from aats_core.broker import Delivery
+from aats_core.errors import InvalidPayload, NoHandler
+from aats_core.handlers import Handler
+from aats_core.message import Message
+from aats_core.middleware import wrap
+from aats_core.policy import SUBJECT
+
+if TYPE_CHECKING:
+    from aats_core.clock import Clock
+    from aats_core.host import AgentHost
+    from aats_core.settings import AgentSettings
+
+CURRENT: ContextVar[Message | None] = ContextVar("aats_message", default=None)
+"""The message that is being handled; what is sent meanwhile carries on its correlation and headers."""
+
+
+class Envelope(msgspec.Struct, frozen=True, gc=False):
+    """A message in a mailbox together with where it came from; a bare `Message` was sent in this process, just now."""
+
+    message: Message
+    handler: Handler[Any] | None = None
+    delivery: Delivery | None = None
+    attempt: int = 1
+
+
+class HandlerTimeout(Exception):
+    """The handler did not end within the agent's `handler_timeout`."""
+
+
+class Replica(AgentContext):
+    """Runs one instance of an agent. It costs nothing but itself until the first message or `spawn`."""
+
+    __slots__ = ("_overdue", "_spawned", "_state_version", "_task", "agent", "busy_since", "host")
+
+    def __init__(self, host: AgentHost, agent: Agent) -> None:
+        self.host = host
+        self.agent = agent
+        self.busy_since: float | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._spawned: set[asyncio.Task[None]] | None = None
+        self._state_version = 0
+        self._overdue = False
+        agent.context = self
+
+    # What the agent sees
+
+    @property
+    def name(self) -> str:
+        """The agent's name."""
+        return self.host.name
+
+    @property
+    def settings(self) -> AgentSettings:
+        """The agent's section of the team file."""
+        return self.host.settings
+
+    @property
+    def clock(self) -> Clock:
+        """The team's clock."""
+        return self.host.runtime.clock
+
+    async def send(
+        self, receiver: str, type: str, payload: Any, *, priority: int, deadline: float | None, durable: bool
+    ) -> None:
+        """Send a message."""
+        await self.host.runtime.send(
+            receiver, type, payload, sender=self.name, priority=priority, deadline=deadline, durable=durable
+        )
+
+    async def request(self, receiver: str, type: str, payload: Any, *, timeout: float) -> Any:
+        """Send a message and wait for the answer."""
+        return await self.host.runtime.request(receiver, type, payload, sender=self.name, timeout=timeout)
+
+    async def publish(self, topic: str, type: str, payload: Any) -> None:
+        """Publish a message."""
+        await self.host.runtime.publish(topic, type, payload, sender=self.name)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run something until the agent stops; its failure is the agent's crash."""
+        task = asyncio.get_running_loop().create_task(work, name=f"{self.name} background")
+        if self._spawned is None:
+            self._spawned = set()
+        self._spawned.add(task)
+        task.add_done_callback(self._background_ended)
+        return task
+
+    async def load_state(self) -> dict[str, Any]:
+        """Return the durable state."""
+        self._state_version, state = await self.host.runtime.states.load(self.name)
+        return state
+
+    async def save_state(self, state: dict[str, Any]) -> None:
+        """Write the durable state."""
+        self._state_version = await self.host.runtime.states.save(self.name, state, self._state_version)
+
+    # Life
+
+    async def start(self) -> None:
+        """Start the agent."""
+        if self.agent.__class__.start is not Agent.start:
+            await self.agent.start()
+
+    @property
+    def awake(self) -> bool:
+        """Whether it takes messages."""
+        return self._task is not None
+
+    def wake(self) -> None:
+        """Begin to take messages."""
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._serve(), name=f"{self.name} messages")
+
+    async def stop(self, *, running: bool = True) -> None:
+        """Stop taking messages, end what was spawned, and stop the agent unless it never ran."""
+        tasks = [task for task in (self._task, *(self._spawned or ())) if task and task is not asyncio.current_task()]
+        self._task, self._spawned = None, None
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if running and self.agent.__class__.stop is not Agent.stop:
+            await self.agent.stop()
+
+    def cancel_overdue(self) -> None:
+        """End the handler that runs now, as timed out."""
+        if self._task is not None and self.busy_since is not None:
+            self._overdue = True
+            self._task.cancel()
+
+    def _background_ended(self, task: asyncio.Task[None]) -> None:
+        if self._spawned is not None:
+            self._spawned.discard(task)
+            error = None if task.cancelled() else task.exception()
+            if error is not None:
+                self.host.crashed(self, error)
+
+    # Messages
+
+    async def _serve(self) -> None:
+        take = self.host.mailbox.take
+        while True:
+            item = await take()
+            envelope = Envelope(item) if isinstance(item, Message) else item
+            try:
+                await self._handle(envelope)
+            except (SystemExit, GeneratorExit) as error:
+                self.host.crashed(self, error)
+                return
+
+    async def _handle(self, envelope: Envelope) -> None:
+        message, runtime, figures = envelope.message, self.host.runtime, self.host.figures
+        CURRENT.set(message)
+        SUBJECT.set(message.headers.get("subject", "") if message.headers else "")
+        began = self.busy_since = runtime.loop.time()
+        try:
+            handler = envelope.handler or self.host.handlers.get(message.type)
+            if handler is None:
+                raise NoHandler(f"{self.name} has no handler for {message.type!r}; {self.host.describe_handlers()}")
+            result = await self._run(handler, message)
+            if message.reply_to:
+                runtime.reply(message, handler, result)
+        except asyncio.CancelledError:
+            await self._interrupted(envelope)
+        except Exception as error:  # noqa: BLE001 - contained: whatever a handler raises is retried or a dead letter
+            await self._failed(envelope, error)
+        except SystemExit as error:
+            await self._failed(envelope, error)
+            raise
+        else:
+            if envelope.delivery is not None:
+                await envelope.delivery.ack()
+        finally:
+            self.busy_since = None
+            figures.latency.observe(runtime.loop.time() - began)
+
+    async def _run(self, handler: Handler[Any], message: Message) -> Any:
+        middleware = self.host.runtime.middleware
+        if not middleware:
+            return await handler.call(self.agent, message, None)
+        return await wrap(middleware, self.name, message, lambda: handler.call(self.agent, message, None))()
+
+    async def _interrupted(self, envelope: Envelope) -> None:
+        task = asyncio.current_task()
+        if self._overdue and task is not None:
+            self._overdue = False
+            task.uncancel()
+            seconds = self.settings.handler_timeout
+            await self._failed(envelope, HandlerTimeout(f"{envelope.message.type}: no end after {seconds:g} s"))
+            return
+        if envelope.delivery is not None:
+            await envelope.delivery.nack(reason="the agent stopped")
+        raise asyncio.CancelledError
+
+    async def _failed(self, envelope: Envelope, error: BaseException) -> None:
+        message = envelope.message
+        self.host.figures.failed += 1
+        if message.reply_to:
+            self.host.runtime.reply_error(message, error)
+            if envelope.delivery is not None:
+                await envelope.delivery.ack()
+            return
+        reason = "".join(traceback.format_exception(error)).rstrip()
+        if isinstance(error, InvalidPayload | NoHandler):
+            reason = f"{error.__class__.__name__}: {error}"
+        await self.host.retry_or_bury(envelope, reason, again=not isinstance(error, InvalidPayload | NoHandler))
