@@ -82,6 +82,10 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.005)
 
 
+def open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
 def run(test: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(asyncio.wait_for(test(), 30))
 
@@ -319,12 +323,12 @@ class TestSocket:
         async def scenario() -> None:
             deep = tmp_path / ("d" * 120) / ("ä" * 60)
             deep.mkdir(parents=True)
-            before = len(list(Path("/proc/self/fd").iterdir()))
+            before = open_files()
             async with door(deep), connect(deep) as remote:
                 assert (await remote.status()).name == "t"
                 assert stat.S_IMODE(socket_path(deep).stat().st_mode) == 0o600
             assert not socket_path(deep).exists()
-            assert len(list(Path("/proc/self/fd").iterdir())) == before
+            assert open_files() == before
             with pytest.raises(TeamUnavailable, match="no team is running"):
                 async with connect(deep):
                     pass
