@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
@@ -30,21 +30,15 @@ class HandlerRetries(PluginSettings):
 class Restarts(PluginSettings):
     """How often a crashed agent is restarted, and after how many seconds."""
 
-    limit: Annotated[
-        int, Field(ge=0, description="Restarts within `window` before the agent is given up.")
-    ] = 5
+    limit: Annotated[int, Field(ge=0, description="Restarts within `window` before the agent is given up.")] = 5
     window: Annotated[float, Field(gt=0, description="Seconds in which restarts are counted.")] = 60.0
-    backoff: Annotated[
-        float, Field(gt=0, description="Seconds before the first restart; doubles each time.")
-    ] = 0.1
+    backoff: Annotated[float, Field(gt=0, description="Seconds before the first restart; doubles each time.")] = 0.1
 
 
 class AgentSettings(PluginSettings):
     """What every agent's section may hold; an agent's own `Settings` extends it."""
 
-    plugin: Annotated[
-        str, Field(description="Entry-point name of the plugin; the section's own name by default.")
-    ] = ""
+    plugin: Annotated[str, Field(description="Entry-point name of the plugin; the section's own name by default.")] = ""
     replicas: Annotated[
         int, Field(ge=1, description="How many of it in this process; so many tasks it runs at once.")
     ] = 1
@@ -52,15 +46,14 @@ class AgentSettings(PluginSettings):
         dict[str, float],
         Field(description="What its tasks may take together, by name.", examples=[{"cpu": 2}]),
     ] = {}
-    mailbox: Annotated[int, Field(ge=1, description="Messages that may wait for it before senders do.")] = (
-        1000
-    )
+    mailbox: Annotated[int, Field(ge=1, description="Messages that may wait for it before senders do.")] = 1000
+    handler_timeout: Annotated[
+        float, Field(gt=0, description="Seconds that a message handler may take; a task has its own timeout.")
+    ] = 60.0
     retries: Annotated[HandlerRetries, Field(description="What happens when a message handler raises.")] = (
         HandlerRetries()
     )
-    restarts: Annotated[Restarts, Field(description="What happens when the agent itself crashes.")] = (
-        Restarts()
-    )
+    restarts: Annotated[Restarts, Field(description="What happens when the agent itself crashes.")] = Restarts()
     labels: Annotated[dict[str, str], Field(description="Free notes shown by `aats agents`.")] = {}
 
 
@@ -68,9 +61,7 @@ class BrokerSettings(PluginSettings):
     """What every broker's section may hold; a broker's own settings extend it."""
 
     plugin: Annotated[str, Field(description="Entry-point name of the broker plugin.")] = "memory"
-    max_attempts: Annotated[
-        int, Field(ge=1, description="Deliveries of one message before it is a dead letter.")
-    ] = 5
+    max_attempts: Annotated[int, Field(ge=1, description="Deliveries of one message before it is a dead letter.")] = 5
     lease: Annotated[
         float, Field(gt=0, description="Seconds after which an unsettled, unextended delivery is made again.")
     ] = 30.0
@@ -87,9 +78,7 @@ class StoreSettings(PluginSettings):
 class IntegrationSettings(PluginSettings):
     """What every integration's section may hold; an integration's own settings extend it."""
 
-    plugin: Annotated[
-        str, Field(description="Entry-point name of the plugin; the section's own name by default.")
-    ] = ""
+    plugin: Annotated[str, Field(description="Entry-point name of the plugin; the section's own name by default.")] = ""
 
 
 class TeamSection(PluginSettings):
@@ -113,9 +102,7 @@ class TeamSection(PluginSettings):
         float,
         Field(gt=0, description="Seconds without a heartbeat after which a worker's tasks are given away."),
     ] = 30.0
-    log_level: Annotated[
-        str, Field(pattern="^(debug|info|warning|error)$", description="What is logged.")
-    ] = "info"
+    log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$", description="What is logged.")] = "info"
 
 
 class TeamInfo(msgspec.Struct, frozen=True):
@@ -130,13 +117,3 @@ class TeamInfo(msgspec.Struct, frozen=True):
     node: str = "local"
     grace: float = 30.0
     lease: float = 30.0
-
-
-class TeamSettings(PluginSettings):
-    """A whole team file, its plugin sections not yet checked by their plugins."""
-
-    team: TeamSection = TeamSection()
-    broker: dict[str, Any] = {}
-    stores: dict[str, dict[str, Any]] = {}
-    agents: dict[str, dict[str, Any]] = {}
-    integrations: dict[str, dict[str, Any]] = {}

@@ -1,0 +1,58 @@
+"""Secrets: the values that this process must not show, and how they are taken out of what it shows."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from urllib.parse import quote, quote_plus, unquote
+
+MASK = "**********"
+"""What stands in the place of a secret."""
+
+_USER = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<user>[^\s/?#@:'\"]*):(?P<password>[^\s/?#'\"]*)@")
+_SHORT = 4
+_LINE = 8
+
+
+class Redactor:
+    """Remembers secrets and masks them wherever they stand in a text, also quoted, escaped or as part of a URL."""
+
+    def __init__(self) -> None:
+        self._values: set[str] = set()
+        self._pattern: re.Pattern[str] | None = None
+
+    def remember(self, value: str) -> None:
+        """Mask that value from now on; one of fewer than four characters only where it stands as a word."""
+        new = set(_forms(value)) - self._values
+        if new:
+            self._values |= new
+            longest_first = sorted(self._values, key=len, reverse=True)
+            self._pattern = re.compile("|".join(map(_expression, longest_first)))
+
+    def redact(self, text: str) -> str:
+        """Return a text without the secrets in it, and without the user and password of any URL."""
+        if self._pattern is not None:
+            text = self._pattern.sub(MASK, text)
+        return _USER.sub(rf"\g<scheme>{MASK}@", text) if "://" in text else text
+
+
+def _forms(value: str) -> Iterator[str]:
+    """Yield the ways in which a value may be written: as it is, escaped, a line of it, the password of a URL."""
+    lines = [line.strip() for line in value.splitlines()]
+    parts = [value.strip(), *(line for line in lines if len(line) >= _LINE)]
+    for match in _USER.finditer(value):
+        parts += [match["password"], unquote(match["password"])]
+    for part in parts:
+        if part:
+            yield from (part, quote(part, safe=""), quote_plus(part), repr(part)[1:-1], json.dumps(part)[1:-1])
+
+
+def _expression(value: str) -> str:
+    return re.escape(value) if len(value) >= _SHORT else rf"(?<!\w){re.escape(value)}(?!\w)"
+
+
+_process = Redactor()
+
+remember = _process.remember
+redact = _process.redact
