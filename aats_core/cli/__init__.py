@@ -1,1 +1,5 @@
-"""The command line."""
+"""The command line `aats`."""
+
+from aats_core.cli.entry import main
+
+__all__ = ["main"]

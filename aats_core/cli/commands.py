@@ -1,0 +1,77 @@
+"""Which commands there are. This table answers `aats --help` alone, so it imports nothing."""
+
+from __future__ import annotations
+
+
+class Command:
+    """A command: its name (one word or two), where its function is, what follows it, and one line on what it does."""
+
+    __slots__ = ("function", "module", "name", "summary", "usage")
+
+    def __init__(self, name: str, module: str, function: str, usage: str, summary: str) -> None:
+        self.name = name
+        self.module = f"aats_core.cli.{module}"
+        self.function = function
+        self.usage = usage
+        self.summary = summary
+
+
+GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
+    (
+        "Set up",
+        (
+            Command("check", "check", "check", "FILE", "Say what a team file makes of a team, and what is wrong"),
+            Command("plugins", "plugins", "plugins", "", "List the plugins that are installed"),
+            Command("config schema", "config", "schema", "", "Print the JSON Schema of a team file"),
+            Command("config show", "config", "show", "FILE", "Print a team file with everything that it leaves out"),
+            Command("new", "new", "new", "KIND NAME", "Write a new agent, store, broker or integration"),
+        ),
+    ),
+    (
+        "Run",
+        (
+            Command("run", "run", "run", "FILE", "Run a team: until its --plan is done, or until stopped"),
+            Command("simulate", "simulate", "simulate", "PLAN", "Say how long a plan would take with so many workers"),
+        ),
+    ),
+    (
+        "A running team",
+        (
+            Command("submit", "submit", "submit", "PLAN", "Hand a plan to the team"),
+            Command("plans", "plans", "plans", "", "List the plans, newest first"),
+            Command("tasks", "tasks", "tasks", "[PLAN]", "List the tasks of a plan, or of all"),
+            Command("task", "tasks", "task", "ID", "Show a task, and why it waits"),
+            Command("agents", "status", "agents", "", "List the agents and what they do"),
+            Command("status", "status", "status", "", "Say how the team is"),
+            Command("cancel", "change", "cancel", "ID", "Cancel a task or a plan"),
+            Command("retry", "change", "retry", "ID", "Run a failed task again, or all of a plan"),
+            Command("settle", "change", "settle", "ID done|failed", "Decide what became of a task in state unknown"),
+            Command("drain", "change", "drain", "", "Let running tasks finish, then stop the team"),
+            Command("report", "report", "report", "PLAN", "Write a report on a plan as an HTML page"),
+        ),
+    ),
+)
+
+COMMANDS = {command.name: command for _, commands in GROUPS for command in commands}
+
+
+def overview() -> str:
+    """Return the help of `aats` itself."""
+    width = max(len(f"{command.name} {command.usage}") for command in COMMANDS.values()) + 2
+    lines = [
+        "Usage: aats COMMAND …",
+        "",
+        "Runs a team of agents that carry out plans of work without losing any of it.",
+    ]
+    for title, commands in GROUPS:
+        lines += ["", f"{title}:"]
+        lines += [f"  {f'{command.name} {command.usage}':<{width}}{command.summary}" for command in commands]
+    lines += [
+        "",
+        "Options:",
+        f"  {'-h, --help':<{width}}Print this, or after a command what it takes",
+        f"  {'--version':<{width}}Print the version",
+        f"  {'--install-completion':<{width}}Complete commands and options in this shell",
+        f"  {'--show-completion':<{width}}Print the script that does so",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,86 @@
+"""What becomes of an error on the command line: one clear message on stderr, and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from aats_core.cli.commands import COMMANDS
+from aats_core.errors import (
+    AatsError,
+    AccessDenied,
+    InvalidRequest,
+    NotFound,
+    PluginError,
+    Refused,
+    SettingsError,
+)
+
+FAILED, BAD_INPUT, NO_TEAM, INTERRUPTED, BROKEN_PIPE = 1, 2, 3, 130, 141
+
+_BAD_INPUT = (AccessDenied, InvalidRequest, NotFound, PluginError, Refused, SettingsError)
+
+
+class UsageError(AatsError):
+    """The command line is not valid."""
+
+
+def unknown_command(arguments: list[str]) -> UsageError:
+    """Return the error that says which commands the first word may have meant."""
+    import difflib
+
+    word = arguments[0]
+    below = [name for name in COMMANDS if name.startswith(f"{word} ")]
+    if below:
+        return UsageError(f"aats {word}: say which: {', '.join(f'aats {name}' for name in below)}")
+    what = "option" if word.startswith("-") else "command"
+    near = difflib.get_close_matches(word, [*COMMANDS, "--help", "--version", "--install-completion"], n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else "`aats --help` lists the commands"
+    return UsageError(f"there is no {what} {word!r}; {hint}")
+
+
+def exit_code(error: BaseException) -> int:
+    """Say on stderr what went wrong, and return the exit code; of an unexpected error the traceback goes to a file."""
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    if isinstance(error, BrokenPipeError):
+        return _stop_writing()
+    if isinstance(error, KeyboardInterrupt):
+        say("interrupted")
+        return INTERRUPTED
+    if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        return exit_code(error.exceptions[0])
+    if isinstance(error, AatsError):
+        say(str(error))
+        return BAD_INPUT if isinstance(error, (*_BAD_INPUT, UsageError)) else NO_TEAM
+    say(f"this should not have happened: {type(error).__name__}: {error}\n{_keep_traceback(error)}")
+    return NO_TEAM
+
+
+def say(message: str) -> None:
+    """Print a message on stderr, after the name of the program and without any secret."""
+    redact = getattr(sys.modules.get("aats_core.secrets"), "redact", str)
+    try:
+        print(f"aats: {redact(message)}", file=sys.stderr, flush=True)
+    except OSError:
+        return  # nobody is there to be told
+
+
+def _stop_writing() -> int:
+    """Send what is still buffered nowhere, so that the interpreter does not complain when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return BROKEN_PIPE
+
+
+def _keep_traceback(error: BaseException) -> str:
+    import tempfile
+    import traceback
+
+    redact = getattr(sys.modules.get("aats_core.secrets"), "redact", str)
+    text = redact("".join(traceback.format_exception(error)))
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="aats-", suffix=".log", delete=False, encoding="utf-8") as file:
+            file.write(text)
+    except OSError as problem:
+        return f"its traceback could not be kept ({problem.strerror})"
+    return f"its traceback is in {file.name}"
