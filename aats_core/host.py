@@ -121,7 +121,7 @@ class AgentHost:
         if self.worker is not None and item.__class__ is Message and self.worker.take(item):
             return True
         mailbox = self._mailbox or self.mailbox
-        if self._asleep and not mailbox.idle:
+        if self._asleep and self.status != "stopped" and not mailbox.idle:
             self._wake_one()
         return mailbox.offer(item)
 
@@ -162,6 +162,8 @@ class AgentHost:
         for replica in self.replicas:
             await replica.start()
         self.status = "running"
+        if self._mailbox:
+            self._wake_one()
         for handler in self.topics:
             self.own(self._listen(self.runtime.subscription(handler.name, self.name), handler))
         if not self.runtime.local_only:

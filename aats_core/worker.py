@@ -116,8 +116,7 @@ class Worker:
 
     async def stop(self) -> None:
         """End what still runs, handing it back, and take leave."""
-        for run in list(self._runs.values()):
-            run.stop(Outcome.RETURNED, "the worker stopped")
+        self.hand_back("the worker stopped")
         await self._idle.wait()
         await self.tell(TASK_SCHEDULER, "worker.gone", WorkerGone(self.address))
 
@@ -129,9 +128,13 @@ class Worker:
             async with asyncio.timeout(grace):
                 await self._idle.wait()
         except TimeoutError:
-            for run in list(self._runs.values()):
-                run.stop(Outcome.RETURNED, "the worker drains")
+            self.hand_back("the worker drains")
             await self._idle.wait()
+
+    def hand_back(self, reason: str) -> None:
+        """Stop everything that runs here, to be run again elsewhere or later; it does not count as failed."""
+        for run in list(self._runs.values()):
+            run.stop(Outcome.RETURNED, reason)
 
     def status(self) -> WorkerStatus:
         """Return what the scheduler needs to know."""

@@ -1,0 +1,103 @@
+"""The journal: brings every change into the store, many in one commit, and says when each is durable."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from aats_core.clock import Clock
+from aats_core.errors import StoreError, StoreFull, StoreUnavailable
+from aats_core.store import RecordStore, Write
+
+log = logging.getLogger("aats.project-manager")
+
+BATCH = 1000
+"""Entries in one commit at most."""
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """Writes that belong together.
+
+    `committed` is called once they are durable. `refused` is called where the store will not take them. A `patient`
+    entry waits as long as the store is away or full; another is refused then.
+    """
+
+    writes: Sequence[Write]
+    committed: Callable[[], None]
+    refused: Callable[[StoreError], None]
+    patient: bool = True
+
+
+class Journal:
+    """Writes entries in the order they were added; while one commit runs, the next batch gathers."""
+
+    def __init__(self, records: RecordStore, clock: Clock, retry_delay: float) -> None:
+        self._records = records
+        self._clock = clock
+        self._retry_delay = retry_delay
+        self._entries: deque[Entry] = deque()
+        self._added = asyncio.Event()
+        self._written = asyncio.Event()
+        self._written.set()
+        self.trouble = ""
+
+    def add(self, entry: Entry) -> None:
+        """Have an entry written."""
+        self._entries.append(entry)
+        self._written.clear()
+        self._added.set()
+
+    async def flush(self) -> None:
+        """Wait until everything added so far, and what follows from it, is durable."""
+        await self._written.wait()
+
+    async def run(self) -> None:
+        """Write for as long as the project manager lives."""
+        while True:
+            await self._added.wait()
+            batch = [self._entries.popleft() for _ in range(min(len(self._entries), BATCH))]
+            if not self._entries:
+                self._added.clear()
+            await self._write(batch)
+            if not self._entries:
+                self._written.set()
+
+    async def _write(self, batch: list[Entry]) -> None:
+        try:
+            await self._records.write([write for entry in batch for write in entry.writes])
+        except StoreError:
+            for entry in batch:
+                await self._write_alone(entry)
+            return
+        for entry in batch:
+            entry.committed()
+
+    async def _write_alone(self, entry: Entry) -> None:
+        """Write an entry of a batch that failed, to find out which of them is the cause."""
+        while True:
+            try:
+                await self._records.write(entry.writes)
+            except (StoreUnavailable, StoreFull) as error:
+                if not entry.patient:
+                    entry.refused(error)
+                    return
+                self._worry(str(error))
+                await self._clock.sleep(self._retry_delay)
+            except StoreError as error:
+                entry.refused(error)
+                return
+            else:
+                self._worry("")
+                entry.committed()
+                return
+
+    def _worry(self, trouble: str) -> None:
+        if trouble and not self.trouble:
+            log.error("the store cannot be written, work goes on as soon as it can: %s", trouble)
+        elif self.trouble and not trouble:
+            log.info("the store can be written again")
+        self.trouble = trouble

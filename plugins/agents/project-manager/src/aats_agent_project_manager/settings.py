@@ -1,0 +1,18 @@
+"""What can be set of the project manager."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from aats_core.settings import AgentSettings
+
+
+class ProjectManagerSettings(AgentSettings):
+    """The section `[agents.project-manager]`."""
+
+    mailbox: Annotated[int, Field(ge=1, description="Messages that may wait for it before senders do.")] = 10_000
+    retry_delay: Annotated[
+        float, Field(gt=0, description="Seconds between attempts to write to a store that cannot be written.")
+    ] = 1.0
