@@ -134,6 +134,10 @@ class SchemaMismatch(StoreError):
     """The document does not fit the schema of its collection."""
 
 
+class InvalidDocument(StoreError):
+    """The document holds something that a store cannot keep."""
+
+
 class InvalidQuery(StoreError):
     """The filter, update or pipeline is not valid."""
 
