@@ -179,7 +179,7 @@ def _explain(
 ) -> Iterator[Problem]:
     for found in error.errors(include_url=False, include_input=False):
         place = found["loc"]
-        field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).removeprefix(".")
+        field = _shown(place)
         if field in missing:
             continue
         text = found["msg"].removeprefix("Value error, ")
@@ -189,6 +189,12 @@ def _explain(
             text = "it is missing"
         origin = next((setting.origin for path, setting in outside.items() if _within(place, path)), "")
         yield Problem(title, field, redact(f"{text} (set by {origin})" if origin else text))
+
+
+def _shown(place: Sequence[str | int]) -> str:
+    """Write the place of a field as it is written in the file, without the members of unions that pydantic puts in."""
+    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in place if not re.search(r"[\[(]", str(part))]
+    return "".join(parts).removeprefix(".")
 
 
 def _keys(model: type[BaseModel], place: Sequence[str | int]) -> list[str]:

@@ -3,10 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from aats_core.errors import InvalidRequest
+
+DURATION = r"^(\d+(\.\d+)?[dhms])+$"
+"""What a length of time looks like as text."""
+
+
+def _seconds(value: Any) -> Any:
+    from aats_core.plans.times import parse_seconds
+
+    try:
+        return parse_seconds(value)
+    except InvalidRequest as error:
+        raise ValueError(str(error)) from error
+
+
+Seconds = Annotated[
+    float, BeforeValidator(_seconds, json_schema_input_type=float | Annotated[str, Field(pattern=DURATION)])
+]
+"""A length of time in a team file: a number of seconds, or text such as `90s`, `15m` or `1h30m`; a float in code."""
 
 
 class PluginSettings(BaseModel):
@@ -16,14 +36,14 @@ class PluginSettings(BaseModel):
     reference of the team file is made from them.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class HandlerRetries(PluginSettings):
     """How often a message whose handler raised is handled again, and after how many seconds."""
 
     limit: Annotated[int, Field(ge=0, description="Repetitions before the message is a dead letter.")] = 3
-    backoff: Annotated[float, Field(gt=0, description="Seconds before the first repetition.")] = 0.1
+    backoff: Annotated[Seconds, Field(gt=0, description="Seconds before the first repetition.")] = 0.1
     factor: Annotated[float, Field(ge=1, description="By what each further wait is longer.")] = 2.0
 
 
@@ -31,8 +51,8 @@ class Restarts(PluginSettings):
     """How often a crashed agent is restarted, and after how many seconds."""
 
     limit: Annotated[int, Field(ge=0, description="Restarts within `window` before the agent is given up.")] = 5
-    window: Annotated[float, Field(gt=0, description="Seconds in which restarts are counted.")] = 60.0
-    backoff: Annotated[float, Field(gt=0, description="Seconds before the first restart; doubles each time.")] = 0.1
+    window: Annotated[Seconds, Field(gt=0, description="Seconds in which restarts are counted.")] = 60.0
+    backoff: Annotated[Seconds, Field(gt=0, description="Seconds before the first restart; doubles each time.")] = 0.1
 
 
 class AgentSettings(PluginSettings):
@@ -48,7 +68,7 @@ class AgentSettings(PluginSettings):
     ] = {}
     mailbox: Annotated[int, Field(ge=1, description="Messages that may wait for it before senders do.")] = 1000
     handler_timeout: Annotated[
-        float, Field(gt=0, description="Seconds that a message handler may take; a task has its own timeout.")
+        Seconds, Field(gt=0, description="Seconds that a message handler may take; a task has its own timeout.")
     ] = 60.0
     retries: Annotated[HandlerRetries, Field(description="What happens when a message handler raises.")] = (
         HandlerRetries()
@@ -63,16 +83,16 @@ class BrokerSettings(PluginSettings):
     plugin: Annotated[str, Field(description="Entry-point name of the broker plugin.")] = "memory"
     max_attempts: Annotated[int, Field(ge=1, description="Deliveries of one message before it is a dead letter.")] = 5
     lease: Annotated[
-        float, Field(gt=0, description="Seconds after which an unsettled, unextended delivery is made again.")
+        Seconds, Field(gt=0, description="Seconds after which an unsettled, unextended delivery is made again.")
     ] = 30.0
-    timeout: Annotated[float, Field(gt=0, description="Seconds to wait for the broker.")] = 10.0
+    timeout: Annotated[Seconds, Field(gt=0, description="Seconds to wait for the broker.")] = 10.0
 
 
 class StoreSettings(PluginSettings):
     """What every store's section may hold; a store's own settings extend it."""
 
     plugin: Annotated[str, Field(description="Entry-point name of the store plugin.")] = "sqlite"
-    timeout: Annotated[float, Field(gt=0, description="Seconds to wait for the database.")] = 10.0
+    timeout: Annotated[Seconds, Field(gt=0, description="Seconds to wait for the database.")] = 10.0
 
 
 class IntegrationSettings(PluginSettings):
@@ -96,10 +116,10 @@ class TeamSection(PluginSettings):
         Path, Field(description="Where socket, embedded store and logs lie; relative to the team file.")
     ] = Path(".aats")
     grace: Annotated[
-        float, Field(ge=0, description="Seconds that running tasks have to finish when the team stops.")
+        Seconds, Field(ge=0, description="Seconds that running tasks have to finish when the team stops.")
     ] = 30.0
     lease: Annotated[
-        float,
+        Seconds,
         Field(gt=0, description="Seconds without a heartbeat after which a worker's tasks are given away."),
     ] = 30.0
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$", description="What is logged.")] = "info"
