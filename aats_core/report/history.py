@@ -12,7 +12,7 @@ from aats_core.task import TaskRecord, TaskState, Transition
 class Attempt(msgspec.Struct, frozen=True):
     """One attempt at a task: from `started` to `ended` (Unix seconds), and in `reason` why it ended as it did.
 
-    `state` is running, done, failed, cancelled or unknown; an attempt that another one followed is failed.
+    `state` is running, done, failed, cancelled or unknown, or waiting where a worker that drained handed it back.
     """
 
     number: int
@@ -65,5 +65,11 @@ def attempts(record: TaskRecord, end: float) -> tuple[Attempt, ...]:
 def _attempt(step: Transition, following: Transition | None, end: float, *, worker: str) -> Attempt:
     if following is None:
         return Attempt(step.attempt, worker, step.time, max(step.time, end), TaskState.RUNNING, step.reason)
-    state = following.state if following.state.ended else TaskState.FAILED
-    return Attempt(step.attempt, worker, step.time, max(step.time, following.time), state, following.reason)
+    ended = max(step.time, following.time)
+    return Attempt(step.attempt, worker, step.time, ended, _outcome(following), following.reason)
+
+
+def _outcome(following: Transition) -> TaskState:
+    if following.state.ended or following.reason.startswith("handed back"):
+        return following.state
+    return TaskState.FAILED
