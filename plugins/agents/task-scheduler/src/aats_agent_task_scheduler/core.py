@@ -1,0 +1,263 @@
+"""The scheduler's decisions: which task goes to which worker, from what it is told, without any I/O."""
+
+from __future__ import annotations
+
+import heapq
+import logging
+
+from aats_agent_task_scheduler.agenda import Agenda
+from aats_agent_task_scheduler.estimates import Estimates
+from aats_agent_task_scheduler.explain import explain
+from aats_agent_task_scheduler.leases import Lease, Leases
+from aats_agent_task_scheduler.plan import Node, PlanGraph, Stage
+from aats_agent_task_scheduler.ready import ReadyQueue
+from aats_agent_task_scheduler.settings import SchedulerSettings
+from aats_agent_task_scheduler.workers import Pool, Worker
+from aats_core.task import (
+    Assign,
+    LeaseExpired,
+    PlanAdded,
+    TaskEnded,
+    TaskReady,
+    TaskRunning,
+    WorkerStatus,
+)
+
+_logger = logging.getLogger(__name__)
+
+
+class Core:
+    """Is told what happens, and at what time; `decide` and `expire` say what follows from it.
+
+    Times are seconds on one clock, the same for `now`, deadlines and `not_before`, and never go backwards. Telling
+    the same thing twice changes nothing. What refers to an unknown plan is passed over.
+    """
+
+    def __init__(self, settings: SchedulerSettings, *, lease: float, estimates: Estimates | None = None) -> None:
+        self.estimates = estimates or Estimates()
+        self.draining = False
+        self._settings = settings
+        self._pool = Pool()
+        self._leases = Leases(self._pool, lease)
+        self._queue = ReadyQueue(self._pool.rivals)
+        self._plans: dict[str, PlanGraph] = {}
+        self._delayed: Agenda[Node] = Agenda()
+        self._ageing: Agenda[PlanGraph] = Agenda()
+        self._lost: list[Lease] = []
+        self._submitted = 0
+        self._served = 0
+
+    def add_plan(self, added: PlanAdded) -> None:
+        """Take in a plan; of one that is known everything but its graph is to be told anew."""
+        known = self._plans.get(added.plan)
+        if known is not None:
+            self._begin_anew(known, frozenset(added.ended))
+            return
+        plan = self._plans[added.plan] = PlanGraph(added, self._submitted)
+        self._submitted += len(added.tasks)
+        plan.rank(self.estimates)
+
+    def remove_plan(self, id: str) -> None:
+        """Forget a plan."""
+        plan = self._plans.pop(id, None)
+        if plan is None:
+            return
+        self._queue.drop_plan(plan)
+        for node in plan.nodes.values():
+            self._leases.release(node)
+            node.stage = Stage.ENDED
+        plan.dissolve()
+
+    def ready(self, task: TaskReady, now: float) -> None:
+        """Take in that a task may run."""
+        node = self._node(task.plan, task.name)
+        if node is None or task.attempt < node.attempt:
+            return
+        if node.lease is not None and node.lease.sure and task.attempt == node.attempt:
+            return
+        self._withdraw(node)
+        node.attempt = task.attempt
+        node.not_before = task.not_before
+        if task.not_before is not None and task.not_before > now:
+            node.stage = Stage.DELAYED
+            self._delayed.add(task.not_before, node)
+        else:
+            self._enqueue(node, now)
+
+    def running(self, task: TaskRunning, now: float) -> None:
+        """Take over the lease of a task that was running already."""
+        node = self._node(task.plan, task.name)
+        if node is None:
+            return
+        lease = node.lease
+        if lease is not None and (lease.worker.name, lease.attempt) == (task.worker, task.attempt):
+            lease.sure = True
+            return
+        self._withdraw(node)
+        node.attempt = task.attempt
+        self._leases.grant(node, self._leases.worker(task.worker, now))
+
+    def ended(self, task: TaskEnded) -> None:
+        """Take in that an attempt is over, and learn from how long it ran."""
+        node = self._node(task.plan, task.name)
+        if node is None:
+            return
+        if task.seconds is not None:
+            self.estimates.learn(node.key, task.seconds)
+            node.plan.learned += 1
+        if task.final or task.attempt >= node.attempt:
+            self._withdraw(node)
+            node.stage = Stage.ENDED if task.final else Stage.WAITING
+
+    def worker_status(self, status: WorkerStatus, now: float) -> None:
+        """Take in a worker's heartbeat, which may be its first."""
+        worker = self._leases.worker(status.worker, now)
+        if self._pool.introduce(worker, status, now):
+            self._queue.regroup()
+        self._lost += self._leases.heartbeat(worker, status.running, now)
+        for task, attempt in list(worker.strangers):
+            node = self._find(task)
+            if node is not None and node.stage in (Stage.QUEUED, Stage.DELAYED) and node.attempt == attempt:
+                self._withdraw(node)
+                self._leases.grant(node, worker)
+
+    def worker_gone(self, name: str, now: float) -> None:
+        """Take in that a worker has stopped; what it should still hold runs out like any other lease."""
+        worker = self._pool.workers.get(name)
+        if worker is not None:
+            worker.seen = now
+            self._pool.retire(worker)
+            self._queue.regroup()
+
+    def decide(self, now: float) -> list[Assign]:
+        """Assign ready tasks to free workers, most urgent first, until nothing more fits."""
+        self._wake(now)
+        if self.draining:
+            return []
+        found: list[Assign] = []
+        reserved: set[Worker] = set()
+        contest = [
+            (first[0], number, lane)
+            for number, lane in enumerate(self._queue.lanes())
+            if self._pool.has_room(lane.kind) and (first := lane.first()) is not None
+        ]
+        heapq.heapify(contest)
+        while contest:
+            urgency, number, lane = contest[0]
+            first = lane.first()
+            if first is None:
+                heapq.heappop(contest)
+            elif first[0] != urgency:
+                heapq.heapreplace(contest, (first[0], number, lane))
+            else:
+                node = first[1]
+                worker = self._pool.choose(node, reserved)
+                if worker is None:
+                    heapq.heappop(contest)
+                    self._reserve(node, reserved, now)
+                else:
+                    found.append(self._assign(node, worker, now))
+        return found
+
+    def expire(self, now: float) -> list[LeaseExpired]:
+        """End the leases that have run out."""
+        lost, self._lost = self._lost, []
+        for worker in self._leases.silent(now):
+            lost += worker.leases.values()
+            self._pool.retire(worker)
+            self._queue.regroup()
+        expired = []
+        for lease in lost:
+            node = lease.node
+            if node.lease is lease:
+                self._withdraw(node)
+                self._pool.forget(lease.worker)
+                expired.append(LeaseExpired(node.plan.id, node.name, lease.attempt, lease.worker.name))
+        return expired
+
+    def wakeup(self) -> float | None:
+        """Return when `decide` or `expire` may have something to say although nothing has happened."""
+        times = [time for time in (self._delayed.next(), self._leases.next()) if time is not None]
+        return min(times, default=None)
+
+    def explain(self, id: str, now: float) -> str:
+        """Say in words why a task does not run yet."""
+        node = self._find(id)
+        if node is None:
+            return "the scheduler does not know it: its plan has ended, or has never been submitted"
+        return explain(node, now, pool=self._pool, queue=self._queue, draining=self.draining)
+
+    def _begin_anew(self, plan: PlanGraph, ended: frozenset[str]) -> None:
+        for node in plan.nodes.values():
+            if node.lease is not None and node.name not in ended:
+                node.lease.sure = False
+                continue
+            self._withdraw(node)
+            node.stage = Stage.ENDED if node.name in ended else Stage.WAITING
+
+    def _node(self, plan: str, name: str) -> Node | None:
+        graph = self._plans.get(plan)
+        node = None if graph is None else graph.nodes.get(name)
+        if node is None:
+            _logger.debug("passed over what was said of task %s/%s, which is not known", plan, name)
+        return node
+
+    def _find(self, id: str) -> Node | None:
+        plan, _, name = id.partition("/")
+        graph = self._plans.get(plan)
+        return None if graph is None else graph.nodes.get(name)
+
+    def _enqueue(self, node: Node, now: float) -> None:
+        plan = node.plan
+        if plan.outdated(self.estimates):
+            plan.rank(self.estimates)
+            self._queue.reorder(plan)
+        if plan.queued == 0:
+            plan.since = now
+        if not plan.ageing:
+            plan.ageing = True
+            self._ageing.add(now + self._settings.ageing, plan)
+        node.stage = Stage.QUEUED
+        node.since = now
+        self._queue.push(node)
+
+    def _withdraw(self, node: Node) -> None:
+        if node.lease is not None:
+            self._leases.release(node)
+            self._queue.touch(node.plan)
+        self._queue.drop(node)
+        node.stage = Stage.WAITING
+
+    def _wake(self, now: float) -> None:
+        for node in self._delayed.due(now):
+            if node.stage is Stage.DELAYED and node.not_before is not None and node.not_before <= now:
+                self._enqueue(node, now)
+        for plan in self._ageing.due(now):
+            if plan.queued == 0:
+                plan.ageing = False
+                continue
+            plan.boost = int((now - plan.since) / self._settings.ageing)
+            self._queue.touch(plan)
+            self._ageing.add(plan.since + (plan.boost + 1) * self._settings.ageing, plan)
+
+    def _assign(self, node: Node, worker: Worker, now: float) -> Assign:
+        self._queue.drop(node)
+        self._leases.grant(node, worker)
+        self._served += 1
+        plan = node.plan
+        plan.served[node.kind] = self._served
+        plan.since = now
+        plan.boost = 0
+        return Assign(plan.id, node.name, node.attempt, worker.name, self._leases.seconds)
+
+    def _reserve(self, node: Node, reserved: set[Worker], now: float) -> None:
+        """Keep a worker free for a task that has waited long, so that small tasks do not overtake it for ever."""
+        if not node.resources or now - node.since < self._settings.reserve_after:
+            return
+        able = [
+            worker
+            for worker in self._pool.of(node.kind)
+            if worker not in reserved and not worker.draining and worker.could(node.resources)
+        ]
+        if able:
+            reserved.add(min(able, key=lambda worker: (worker.shortage(node.resources), worker.order)))

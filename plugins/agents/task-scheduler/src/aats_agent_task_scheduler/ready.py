@@ -1,0 +1,170 @@
+"""The tasks that are ready for a worker, in the order in which they should get one."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
+
+from aats_agent_task_scheduler.heap import LazyHeap
+from aats_agent_task_scheduler.plan import Entry, Node, PlanGraph, Resources
+
+Urgency: TypeAlias = tuple[int, float, int, int, float, int]
+"""What decides between plans, the smallest first: priority with what waiting has added to it, latest end, how many
+tasks of the plan run already, when it last got a worker, rank (negative), order of submission."""
+
+Rivals: TypeAlias = Callable[[str], tuple[str, ...]]
+
+
+class Flow:
+    """The ready tasks of one plan that have kind, resources and priority in common."""
+
+    __slots__ = ("heap", "lane", "plan", "priority")
+
+    def __init__(self, plan: PlanGraph, lane: Lane, priority: int) -> None:
+        self.plan = plan
+        self.lane = lane
+        self.priority = priority
+        self.heap: list[Entry] = []
+
+    def first(self) -> Entry | None:
+        """Return the most urgent of them, or None."""
+        heap = self.heap
+        while heap:
+            entry = heap[0]
+            if entry[3].entry is entry:
+                return entry
+            heapq.heappop(heap)  # taken out of line meanwhile
+        return None
+
+    def entries(self) -> list[Entry]:
+        """Return all of them, in no order."""
+        return [entry for entry in self.heap if entry[3].entry is entry]
+
+
+class Lane:
+    """The ready tasks of all plans that ask the same of a worker: its kind and its resources."""
+
+    __slots__ = ("_rivals", "flows", "kind", "resources")
+
+    def __init__(self, kind: str, resources: Resources, rivals: Rivals) -> None:
+        self.kind = kind
+        self.resources = resources
+        self._rivals = rivals
+        self.flows: LazyHeap[Flow] = LazyHeap(self.urgency)
+
+    def urgency(self, flow: Flow) -> Urgency | None:
+        """Return how urgent a plan's tasks are, or None where it has none here."""
+        entry = flow.first()
+        if entry is None:
+            return None
+        plan = flow.plan
+        running, served = plan.share(self._rivals(self.kind))
+        return (flow.priority - plan.boost, entry[0], running, served, entry[1], entry[2])
+
+    def first(self) -> tuple[Urgency, Node] | None:
+        """Return the most urgent task, with how urgent it is."""
+        top = self.flows.first()
+        if top is None:
+            return None
+        urgency, flow = top
+        return urgency, flow.heap[0][3]
+
+    def regroup(self) -> None:
+        """Put the plans in order again after any of their urgencies may have changed."""
+        for flow in list(self.flows):
+            self.flows.update(flow)
+
+
+class ReadyQueue:
+    """All lanes."""
+
+    def __init__(self, rivals: Rivals) -> None:
+        self._rivals = rivals
+        self._lanes: dict[tuple[str, Resources], Lane] = {}
+
+    def lanes(self) -> list[Lane]:
+        """Return the lanes that hold a task."""
+        empty = [key for key, lane in self._lanes.items() if lane.flows.first() is None]
+        for key in empty:
+            del self._lanes[key]
+        return list(self._lanes.values())
+
+    def push(self, node: Node) -> None:
+        """Put a task in line."""
+        flow = self._flow(node)
+        entry = node.entry = (node.latest, -node.rank, node.order, node)
+        heapq.heappush(flow.heap, entry)
+        node.plan.queued += 1
+        flow.lane.flows.update(flow)
+
+    def drop(self, node: Node) -> None:
+        """Take a task out of line."""
+        if node.entry is not None:
+            node.entry = None
+            node.plan.queued -= 1
+
+    def drop_plan(self, plan: PlanGraph) -> None:
+        """Take all tasks of a plan out of line."""
+        plan.queued = 0
+        for flow in plan.flows.values():
+            flow.heap.clear()
+
+    def reorder(self, plan: PlanGraph) -> None:
+        """Sort a plan's tasks anew after their ranks have changed."""
+        for flow in plan.flows.values():
+            nodes = [entry[3] for entry in flow.entries()]
+            flow.heap = []
+            for node in nodes:
+                node.entry = (node.latest, -node.rank, node.order, node)
+                flow.heap.append(node.entry)
+            heapq.heapify(flow.heap)
+        self.touch(plan)
+
+    def touch(self, plan: PlanGraph) -> None:
+        """Take notice that a plan has become more urgent."""
+        for flow in plan.flows.values():
+            flow.lane.flows.update(flow)
+
+    def regroup(self) -> None:
+        """Put everything in order again after workers have changed what they offer."""
+        for lane in self._lanes.values():
+            lane.regroup()
+
+    def ahead(self, node: Node) -> int:
+        """Return how many tasks of the same kind are in line before that one, taking turns with its equals."""
+        mine = node.entry
+        assert mine is not None
+        level = node.priority - node.plan.boost
+        before = own = 0
+        equals: dict[PlanGraph, int] = {}
+        for flow in self._flows(node.kind):
+            plan, entries = flow.plan, flow.entries()
+            above = flow.priority - plan.boost - level
+            if above < 0:
+                before += len(entries)
+            elif above == 0 and plan is node.plan:
+                own += sum(entry < mine for entry in entries)
+            elif above == 0:
+                before += sum(entry[0] < mine[0] for entry in entries)
+                equals[plan] = equals.get(plan, 0) + sum(entry[0] == mine[0] for entry in entries)
+        return before + own + sum(min(count, own + self._goes_first(plan, node)) for plan, count in equals.items())
+
+    def _goes_first(self, plan: PlanGraph, node: Node) -> bool:
+        kinds = self._rivals(node.kind)
+        return plan.share(kinds) <= node.plan.share(kinds)
+
+    def _flows(self, kind: str) -> Iterator[Flow]:
+        for lane in self._lanes.values():
+            if lane.kind == kind:
+                yield from lane.flows
+
+    def _flow(self, node: Node) -> Flow:
+        key = (node.kind, node.resources, node.priority)
+        flow = node.plan.flows.get(key)
+        if flow is None or self._lanes.get(key[:2]) is not flow.lane:
+            lane = self._lanes.get(key[:2])
+            if lane is None:
+                lane = self._lanes[key[:2]] = Lane(node.kind, node.resources, self._rivals)
+            flow = node.plan.flows[key] = Flow(node.plan, lane, node.priority)
+        return flow
