@@ -15,7 +15,7 @@ Shell = Literal["bash", "zsh", "fish", "powershell"]
 
 
 def complete(arguments: list[str]) -> int:
-    """Carry out `--install-completion [SHELL]` or `--show-completion [SHELL]`; the shell is found out where not given."""
+    """Carry out `--install-completion [SHELL]` or `--show-completion [SHELL]`; a shell not given is found out."""
     option, _, shell = " ".join(arguments).replace("=", " ").partition(" ")
     if shell and shell not in get_args(Shell):
         raise UsageError(f"{option}: there is no shell {shell!r} here, but {', '.join(get_args(Shell))}")

@@ -27,3 +27,7 @@ class TeamAddress:
 
     team: Annotated[Path | None, Parameter(help="The team file of the running team.")] = None
     state_dir: Annotated[Path | None, Parameter(help="The state directory of the running team.")] = None
+
+
+HERE = TeamAddress()
+"""The team of the directory in which the command is given."""

@@ -4,54 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TextIO
 
-Row = Sequence[object]
+import msgspec
 
+from aats_core.cli.words import clean
 
-def print_json(value: Any) -> None:
-    """Print one JSON document."""
-    import msgspec
-
-    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
-
-
-def print_json_line(value: Any) -> None:
-    """Print one JSON object in a line, at once."""
-    import msgspec
-
-    print(msgspec.json.encode(value).decode(), flush=True)
-
-
-def print_table(heads: Sequence[str], rows: Iterable[Row]) -> None:
-    """Print a table: cut to the width of a terminal, and complete, a row a line, where it is piped."""
-    cells = [[_one_line(cell) for cell in row] for row in rows]
-    if sys.stdout.isatty():
-        _print_rich(heads, cells)
-        return
-    widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
-    for row in (heads, *cells):
-        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-def _print_rich(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for head in heads:
-        table.add_column(head, overflow="ellipsis", no_wrap=True)
-    for row in rows:
-        table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
-    console().print(table)
-
-
-def console() -> Any:
-    """Return a console that writes to stdout; colours are off where `NO_COLOR` is set or it is piped."""
+if TYPE_CHECKING:
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=False, legacy_windows=False)
-
+Row = Sequence[object]
 
 STYLES = {
     "done": "green",
@@ -67,6 +29,73 @@ STYLES = {
 }
 """How states look on a terminal."""
 
+_REST = 24  # columns left to the others where the first one, which people copy, is wide
 
-def _one_line(value: object) -> str:
-    return " ".join(str(value).split()) if value is not None else ""
+
+def print_json(value: Any) -> None:
+    """Print one JSON document."""
+    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def print_json_line(value: Any) -> None:
+    """Print one JSON document in one line, at once."""
+    print(msgspec.json.encode(value).decode(), flush=True)
+
+
+def print_facts(facts: Iterable[tuple[str, object]]) -> None:
+    """Print names and values, and an empty line after them; lines of a long value stand below each other."""
+    texts = [(name, _value(value)) for name, value in facts]
+    width = max(len(name) for name, _ in texts) + 2
+    for name, text in texts:
+        first, *more = text.splitlines() or [""]
+        print(f"{name:<{width}}{first}")
+        for line in more:
+            print(f"{'':<{width}}{line}")
+    print()
+
+
+def print_table(heads: Sequence[str], rows: Iterable[Row]) -> None:
+    """Print a table: cut to the width of a terminal, and complete, a row a line, where it is piped."""
+    cells = [[one_line(cell) for cell in row] for row in rows]
+    used = [index for index in range(len(heads)) if index == 0 or not cells or any(row[index] for row in cells)]
+    heads = [heads[index] for index in used]
+    cells = [[row[index] for index in used] for row in cells]
+    if sys.stdout.isatty():
+        _print_rich(heads, cells)
+        return
+    widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
+    for row in (heads, *cells):
+        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _print_rich(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    terminal = console()
+    widest = max([len(heads[0]), *(len(row[0]) for row in rows)])
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for index, head in enumerate(heads):
+        first = min(widest, max(terminal.width - _REST, 8)) if index == 0 else None
+        table.add_column(head, overflow="ellipsis", no_wrap=True, min_width=first)
+    for row in rows:
+        table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
+    terminal.print(table)
+
+
+def console(file: TextIO | None = None) -> Console:
+    """Return a console that writes to stdout or that file; colours are off where `NO_COLOR` is set or it is piped."""
+    from rich.console import Console
+
+    return Console(file=file, highlight=False, markup=False, emoji=False)
+
+
+def one_line(value: object) -> str:
+    """Return a value as one line that does nothing to a terminal."""
+    return " ".join(clean(value).split()) if value is not None else ""
+
+
+def _value(value: object) -> str:
+    if isinstance(value, str | int | float):
+        return clean(value)
+    return clean(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())

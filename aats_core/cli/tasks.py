@@ -1,0 +1,79 @@
+"""`aats tasks` and `aats task`: where tasks stand, and why."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from aats_core.cli.address import ask
+from aats_core.cli.options import HERE, Json, TeamAddress
+from aats_core.cli.output import print_facts, print_json, print_table
+from aats_core.cli.words import duration, local_time, took, why
+from aats_core.operations import TaskDetail
+from aats_core.task import TaskRecord, TaskState
+
+
+def tasks(
+    plan: Annotated[str | None, Parameter(help="A plan's id, or a name for the newest of that name.")] = None,
+    /,
+    *,
+    state: Annotated[TaskState | None, Parameter(help="Only tasks in that state.")] = None,
+    limit: Annotated[int, Parameter(help="At most so many.")] = 1000,
+    json: Json = False,
+    address: TeamAddress = HERE,
+) -> None:
+    """List the tasks of a plan in the order of its file, or those of all plans, newest plan first."""
+    found = ask(address, lambda team: team.tasks(plan, state, limit))
+    if json:
+        print_json(found)
+        return
+    now = time.time()
+    rows = [(t.id, t.state, t.attempt or "", t.worker, _time_of(t, now), why(t)) for t in found]
+    print_table(("TASK", "STATE", "ATTEMPT", "WORKER", "TOOK", "WHY"), rows)
+
+
+def task(
+    id: Annotated[str, Parameter(help="The task's id: PLAN/NAME.")],
+    /,
+    *,
+    json: Json = False,
+    address: TeamAddress = HERE,
+) -> None:
+    """Show one task: what it is, where it stands and why, and everything that happened to it."""
+    detail = ask(address, lambda team: team.task(id))
+    if json:
+        print_json(detail)
+        return
+    record = detail.record
+    print_facts(_facts(detail))
+    print_table(
+        ("TIME", "STATE", "ATTEMPT", "WORKER", "WHY"),
+        [(local_time(t.time), t.state, t.attempt or "", t.worker, t.reason) for t in record.history],
+    )
+
+
+def _facts(detail: TaskDetail) -> list[tuple[str, object]]:
+    record, task = detail.record, detail.record.task
+    facts: list[tuple[str, object]] = [
+        ("Task", record.id),
+        ("Description", task.description),
+        ("Kind", task.kind),
+        ("State", record.state),
+        ("Why", detail.waits or why(record)),
+        ("Needs", ", ".join(task.needs)),
+        ("Deadline", local_time(task.deadline)),
+        ("Attempt", record.attempt or ""),
+        ("Worker", record.worker),
+        ("Took", _time_of(record, time.time())),
+        ("Payload", task.payload),
+        ("Output", record.output),
+    ]
+    return [(name, value) for name, value in facts if value not in ("", None, {})]
+
+
+def _time_of(record: TaskRecord, now: float) -> str:
+    if record.state is TaskState.RUNNING:
+        return took(record.started, None, now=now)
+    return duration(record.seconds) if record.seconds is not None else ""
