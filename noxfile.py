@@ -1,0 +1,96 @@
+"""The project's checks. A bare `nox` runs what needs no server: `lint` and `tests`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv"
+nox.options.sessions = ["lint", "tests"]
+nox.options.reuse_existing_virtualenvs = True
+
+ROOT = Path(__file__).parent
+PROJECT = nox.project.load_toml("pyproject.toml")
+PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/*/pyproject.toml"))
+NO_TESTS_COLLECTED = 5
+
+
+def install(session: nox.Session, *groups: str) -> None:
+    """Install the workspace as it lies here, with the dependencies that `constraints.txt` pins."""
+    session.install("-c", "constraints.txt", "-r", "requirements.txt", *nox.project.dependency_groups(PROJECT, *groups))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Ruff, mypy --strict, and the rules on who may import whom."""
+    install(session, "lint", "test")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("mypy", "aats_core", *(str(path / "src") for path in PLUGINS))
+    session.run("lint-imports")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Everything that needs no server, on the embedded parts."""
+    install(session, "test", "lint")
+    session.run("pytest", "-m", "not integration and not faults", *session.posargs)
+
+
+@nox.session
+def integration(session: nox.Session) -> None:
+    """The plugins on their real servers, which `tests/services` starts."""
+    install(session, "test")
+    session.run("pytest", "-m", "integration", *session.posargs, success_codes=[0, NO_TESTS_COLLECTED])
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Kills, restarts and cut connections; takes minutes."""
+    install(session, "test")
+    session.run("pytest", "-m", "faults", "--timeout=900", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The figures, each beside its named peer; arguments choose some of `benchmarks/`."""
+    install(session, "bench")
+    chosen = session.posargs or sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py"))
+    for name in chosen:
+        session.run("python", f"benchmarks/{name}.py")
+
+
+@nox.session(venv_backend="venv")
+def packages(session: nox.Session) -> None:
+    """Every wheel built, installed alone into a fresh environment with plain pip, and the quick start run there."""
+    session.install("build", "hatchling")
+    session.run("python", "tests/packages/check.py", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Write the pages of `docs/` that are made from the code."""
+    install(session)
+    session.run("python", "-m", "aats_core.team_schema", "docs/team-file.md")
+
+
+@nox.session(venv_backend="none")
+def lock(session: nox.Session) -> None:
+    """Pin every dependency in `constraints.txt`, without addresses."""
+    groups = [argument for group in PROJECT["dependency-groups"] for argument in ("--group", group)]
+    sources = [str(path.relative_to(ROOT) / "pyproject.toml") for path in PLUGINS]
+    command = ["uv", "pip", "compile", "--quiet", "--universal", "--generate-hashes", "--no-emit-index-url"]
+    command += ["--python-version=3.11", "--all-extras", "--no-annotate", "--custom-compile-command=nox -s lock"]
+    own = [f"--no-emit-package={nox.project.load_toml(source)['project']['name']}" for source in sources]
+    command += [*own, "--no-emit-package=aats-core", "pyproject.toml", *sources, *groups, "-o", "constraints.txt"]
+    session.run(*command, *session.posargs, external=True)
+
+
+@nox.session
+def services(session: nox.Session) -> None:
+    """Start the real servers that the tests use and keep them until Ctrl-C."""
+    install(session, "test")
+    session.run("python", "-m", "tests.services", *session.posargs)
+
