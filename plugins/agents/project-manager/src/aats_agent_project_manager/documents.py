@@ -52,15 +52,18 @@ _TASK_FIELDS = (
 )
 
 
+_VALUES = {state: state.value for state in TaskState}
+
+
 def task_put(record: TaskRecord) -> Put:
     """Return the write that stores a task's state; what was submitted lies with its plan."""
     document: Document = {
         "_id": record.id,
         "plan": record.plan,
         "name": record.task.name,
-        "state": record.state.value,
+        "state": _VALUES[record.state],
         "attempt": record.attempt,
-        "history": [(t.state.value, t.time, t.reason, t.attempt, t.worker) for t in record.history],
+        "history": [(_VALUES[t.state], t.time, t.reason, t.attempt, t.worker) for t in record.history],
     }
     for field in _TASK_FIELDS:
         value = getattr(record, field)

@@ -15,7 +15,7 @@ from aats_core.clock import Clock
 from aats_core.errors import InvalidRequest, StoreError
 from aats_core.hooks import Hooks
 from aats_core.operations import SettleRequest, TaskEvent
-from aats_core.plans.template import render
+from aats_core.plans.template import has_templates, render
 from aats_core.store import Put, Write
 from aats_core.task import (
     Assign,
@@ -104,7 +104,9 @@ class Progress:
             return
         now = self._clock.time()
         try:
-            payload = render(task.task.payload, steps.scope(run, task))
+            payload = task.task.payload
+            if has_templates(payload):
+                payload = render(payload, steps.scope(run, task))
         except InvalidRequest as error:
             self._outbox.tell(
                 TaskEnded(decision.plan, decision.name, decision.attempt, decision.worker, None, final=True)
