@@ -17,7 +17,9 @@ from aats_core.settings import PluginSettings
 
 S = TypeVar("S", bound=PluginSettings)
 
-_NAME = re.compile(r"[A-Za-z0-9_-]+")
+SECTION_NAME = r"^[A-Za-z0-9_-]+$"
+"""What the name of a section may be: it becomes part of topics, keys and ids."""
+
 _SECRET_SIZE = 1024 * 1024
 
 
@@ -44,8 +46,8 @@ class Checked(msgspec.Struct, Generic[S], frozen=True):
 
 
 def section_name_fault(name: str) -> str:
-    """Say what is wrong with the name of a section, or nothing; it becomes part of topics, keys and ids."""
-    if _NAME.fullmatch(name):
+    """Say what is wrong with the name of a section, or nothing."""
+    if re.fullmatch(SECTION_NAME, name):
         return ""
     return "its name may hold letters, digits, dashes and underscores only"
 
@@ -193,7 +195,9 @@ def _explain(
 
 def _shown(place: Sequence[str | int]) -> str:
     """Write the place of a field as it is written in the file, without the members of unions that pydantic puts in."""
-    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in place if not re.search(r"[\[(]", str(part))]
+    parts = [
+        f"[{part}]" if isinstance(part, int) else f".{part}" for part in place if not re.search(r"[\[(]", str(part))
+    ]
     return "".join(parts).removeprefix(".")
 
 

@@ -103,9 +103,7 @@ def load_team_file(
     """
     team_file, problems = examine_team_file(path, overrides=overrides, environ=environ, catalog=catalog)
     if problems:
-        raise SettingsError(
-            "\n".join(f"{path}: {problem}" if problem.section else str(problem) for problem in problems)
-        )
+        raise SettingsError("\n".join(describe_problems(path, problems)))
     return team_file
 
 
@@ -127,6 +125,11 @@ def examine_team_file(
     team = reader.team(layers, checker)
     sections = reader.sections(layers, checker)
     return TeamFile(path, team, tuple(sections)), reader.problems
+
+
+def describe_problems(path: Path | str, problems: Sequence[Problem]) -> list[str]:
+    """Say what is wrong in a line each, after the file that it is wrong in unless it comes from outside."""
+    return [f"{path}: {problem}" if problem.section else str(problem) for problem in problems]
 
 
 class _Reader:
@@ -175,7 +178,7 @@ class _Reader:
     def _section(self, checker: SectionChecker, table: str, name: str, fields: dict[str, Any]) -> Section | None:
         kind = _KINDS[table]
         title = table if kind is PluginKind.BROKER else f"{table}.{name}"
-        named = fields.get("plugin", _default_plugin(kind, name))
+        named = fields.get("plugin", default_plugin(kind, name))
         fault = section_name_fault(name)
         if fault or not isinstance(named, str):
             self.problems.append(Problem(title, "" if fault else "plugin", fault or "it must be the name of a plugin"))
@@ -224,6 +227,7 @@ class _Reader:
         return good
 
 
-def _default_plugin(kind: PluginKind, name: str) -> str:
+def default_plugin(kind: PluginKind, name: str) -> str:
+    """Return the plugin of a section that does not name one."""
     defaults = {PluginKind.BROKER: "memory", PluginKind.STORE: "sqlite"}
     return defaults.get(kind, name)
