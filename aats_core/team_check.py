@@ -1,0 +1,234 @@
+"""Checking a team file: what each section comes to, and whether what it stands for can be reached."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, ExitStack, contextmanager
+from enum import StrEnum
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import msgspec
+
+from aats_core.broker import Broker
+from aats_core.clock import RealClock
+from aats_core.container import Container
+from aats_core.errors import AatsError, PluginBroken, StateError, StateLocked, WiringError
+from aats_core.health import Health
+from aats_core.hooks import Hooks
+from aats_core.host import handlers_of
+from aats_core.kinds import TaskKinds
+from aats_core.plugins import PluginKind
+from aats_core.policy import AllowAll
+from aats_core.secrets import redact
+from aats_core.section import Problem
+from aats_core.settings import PluginSettings, TeamInfo
+from aats_core.state_dir import StateDirectory
+from aats_core.store import Store
+from aats_core.team_file import Section, TeamFile, describe_problems, examine_team_file
+from aats_core.version import VERSION
+
+log = logging.getLogger(__name__)
+
+
+class CheckStatus(StrEnum):
+    """What is known of a section: how well its part works, that it is not valid, or that it was not tried."""
+
+    OK = "ok"
+    DEGRADED = "degraded"
+    DOWN = "down"
+    INVALID = "invalid"
+    UNTRIED = "untried"
+
+
+class ShownSetting(msgspec.Struct, frozen=True):
+    """One setting as it may be shown, secrets masked; `default` tells that nobody has set it."""
+
+    name: str
+    value: Any
+    default: bool
+
+
+class CheckRow(msgspec.Struct, frozen=True):
+    """What a section comes to; `plugin` and `version` are empty where there is none to be used."""
+
+    section: str
+    plugin: str
+    version: str
+    status: CheckStatus
+    detail: str
+    settings: tuple[ShownSetting, ...] = ()
+
+
+class CheckReport(msgspec.Struct, frozen=True):
+    """A checked team file: a row for each section, those of the defaults too, and every problem in a line."""
+
+    path: str
+    rows: tuple[CheckRow, ...]
+    problems: tuple[str, ...]
+
+    @property
+    def good(self) -> bool:
+        """Whether a team can be expected to start from this file here and now."""
+        return not self.problems and all(row.status in (CheckStatus.OK, CheckStatus.DEGRADED) for row in self.rows)
+
+
+_Findings = dict[str, tuple[CheckStatus, str]]
+"""By section, what was found out about it: its status, and a sentence about that."""
+
+_UNTRIED = (CheckStatus.UNTRIED, "something else in the file has to be put right first")
+
+
+async def check_team_file(
+    path: Path | str,
+    *,
+    overrides: Sequence[str] = (),
+    environ: Mapping[str, str] = os.environ,
+    timeout: float = 10.0,
+) -> CheckReport:
+    """Read a team file as a run would, connect what it names, each within `timeout` seconds, and disconnect it.
+
+    Integrations are started and stopped, agents only built. Where no team has used the state directory yet, or
+    one uses it right now, a temporary directory stands in for it. Raises `SettingsError` where the file cannot be
+    read at all.
+    """
+    team_file, problems = examine_team_file(path, overrides=overrides, environ=environ)
+    findings: _Findings = {}
+    with _state_directory(team_file.state_dir) as (directory, findings["team"]):
+        info = TeamInfo(team_file.team.name, team_file.team.namespace, directory, "check")
+        container, faults = _compose(team_file, info)
+        problems += faults
+        if container is not None:
+            findings |= await _reach(container, timeout)
+        if container is not None and not faults:
+            findings |= {f"agents.{name}": _build(container, section) for name, section in team_file.agents.items()}
+    for problem in reversed(problems):
+        findings[problem.section] = (CheckStatus.INVALID, f"{problem.field} {problem.text}".strip())
+    return CheckReport(str(path), tuple(_rows(team_file, findings)), tuple(describe_problems(path, problems)))
+
+
+def _rows(team_file: TeamFile, findings: _Findings) -> Iterator[CheckRow]:
+    team = team_file.team
+    yield CheckRow("team", "", VERSION, *findings["team"], _shown(team, team.model_fields_set))
+    for section in team_file.sections:
+        shown = _shown(section.settings, section.given)
+        plugin = section.plugin
+        yield CheckRow(section.title, plugin.name, plugin.version, *findings.get(section.title, _UNTRIED), shown)
+    known = {"", "team", *(section.title for section in team_file.sections)}
+    for title, finding in findings.items():
+        if title not in known:
+            yield CheckRow(title, "", "", *finding)
+
+
+def _shown(settings: PluginSettings, given: Collection[str]) -> tuple[ShownSetting, ...]:
+    values = settings.model_dump(mode="json", fallback=str)
+    return tuple(ShownSetting(name, _masked(value), name not in given) for name, value in values.items())
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, list):
+        return [_masked(item) for item in value]
+    if isinstance(value, dict):
+        return {redact(name): _masked(item) for name, item in value.items()}
+    return value
+
+
+@contextmanager
+def _state_directory(path: Path) -> Iterator[tuple[Path, tuple[CheckStatus, str]]]:
+    """Hold the state directory where a team has used it, or make one that stands in for it."""
+    with ExitStack() as stack:
+        finding = (CheckStatus.OK, f"state directory {path}")
+        directory = None
+        try:
+            if path.is_dir() and any(path.iterdir()):
+                directory = stack.enter_context(StateDirectory(path)).path
+            elif not _can_be_written(path):
+                finding = (CheckStatus.DOWN, f"state directory {path} cannot be written; set state_dir to another")
+        except StateLocked as error:
+            finding = (CheckStatus.DEGRADED, str(error))
+        except (StateError, OSError) as error:
+            finding = (CheckStatus.DOWN, str(error))
+        yield directory or Path(stack.enter_context(TemporaryDirectory(prefix="aats-check-"))), finding
+
+
+def _can_be_written(path: Path) -> bool:
+    nearest = next(parent for parent in (path, *path.parents) if parent.exists())
+    return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
+
+
+def _compose(team_file: TeamFile, info: TeamInfo) -> tuple[Container | None, list[Problem]]:
+    """Build the parts, or where one cannot be built the broker and the stores, and say what is in the way."""
+    if not any(section.kind is PluginKind.BROKER for section in team_file.sections):
+        return None, []
+    shared = (info, RealClock(), TaskKinds(), AllowAll())
+    try:
+        return Container(team_file, hooks=Hooks(), shared=shared), []
+    except (WiringError, PluginBroken) as error:
+        problems = [_as_problem(line) for line in str(error).splitlines()]
+    backends = [section for section in team_file.sections if section.kind in (PluginKind.BROKER, PluginKind.STORE)]
+    try:
+        return Container(
+            TeamFile(team_file.path, team_file.team, tuple(backends)), hooks=Hooks(), shared=shared
+        ), problems
+    except (WiringError, PluginBroken):
+        return None, problems
+
+
+def _as_problem(line: str) -> Problem:
+    match = re.match(r"\[([^\]]+)\] (.*)", line)
+    return Problem(match[1], "", match[2]) if match else Problem("", "", line)
+
+
+async def _reach(container: Container, timeout: float) -> _Findings:
+    """Connect the broker and the stores at once, then start the integrations in order; end all of them again."""
+    backends: dict[str, Broker | Store] = {"broker": container.broker}
+    backends |= {f"stores.{name}": store for name, store in container.stores.items()}
+    findings: _Findings = {}
+    async with AsyncExitStack() as stack:
+        for title, backend in backends.items():
+            stack.push_async_callback(_end, title, backend.close, timeout)
+        attempts = [_attempt(backend.connect, backend.health, timeout) for backend in backends.values()]
+        findings |= zip(backends, await asyncio.gather(*attempts), strict=True)
+        for name, integration in container.integrations.items():
+            title = f"integrations.{name}"
+            stack.push_async_callback(_end, title, integration.stop, timeout)
+            findings[title] = await _attempt(integration.start, integration.health, timeout)
+    return findings
+
+
+async def _attempt(
+    begin: Callable[[], Awaitable[None]], health: Callable[[], Awaitable[Health]], timeout: float
+) -> tuple[CheckStatus, str]:
+    try:
+        async with asyncio.timeout(timeout):
+            await begin()
+            answer = await health()
+    except TimeoutError as error:
+        return CheckStatus.DOWN, redact(str(error)) or f"no answer within {timeout:g} s"
+    except Exception as error:  # noqa: BLE001 - contained: that is the finding
+        return CheckStatus.DOWN, redact(f"{type(error).__name__}: {error}")
+    return CheckStatus(answer.status), redact(answer.detail)
+
+
+async def _end(title: str, end: Callable[[], Awaitable[None]], timeout: float) -> None:
+    try:
+        async with asyncio.timeout(timeout):
+            await end()
+    except Exception:
+        log.exception("[%s] could not be ended well after the check", title)
+
+
+def _build(container: Container, section: Section) -> tuple[CheckStatus, str]:
+    """Build an agent and look at its handlers; its detail says which tasks it runs."""
+    try:
+        table = handlers_of(type(container.agent(section.name)))
+    except AatsError as error:
+        return CheckStatus.INVALID, str(error)
+    return CheckStatus.OK, f"runs {', '.join(sorted(table.tasks))}" if table.tasks else ""
