@@ -1,0 +1,101 @@
+"""Which collections there are, and in which table each of them lies."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import apsw
+import msgspec
+
+from aats_core.errors import InvalidQuery
+from aats_core.store import Schema
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,119}")
+
+
+class Collection(msgspec.Struct, frozen=True, eq=False):
+    """A collection, its table, and what it holds."""
+
+    id: int
+    name: str
+    schema: Schema
+
+    @property
+    def table(self) -> str:
+        """The name of its table, which needs no quoting."""
+        return f"records_{self.id}"
+
+
+def check_name(name: str) -> str:
+    """Return the name of a collection; raises `InvalidQuery` where it cannot be one."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise InvalidQuery(f"{name!r} cannot be a collection: use letters, digits, _, - and ., at most 120 of them")
+    return name
+
+
+class Catalog:
+    """The collections of a namespace. The writer adds some in its transaction; all see them once it is committed."""
+
+    def __init__(self, namespace: str) -> None:
+        self._namespace = namespace
+        self._committed: dict[str, Collection] = {}
+        self._pending: dict[str, Collection] = {}
+
+    def load(self, connection: apsw.Connection) -> None:
+        """Read what the file holds."""
+        self._pending.clear()
+        self._committed = self._read(connection)
+
+    def get(self, name: str) -> Collection | None:
+        """Return a collection as others than the writer see it."""
+        return self._committed.get(name)
+
+    def __iter__(self) -> Iterator[Collection]:
+        return iter(tuple(self._committed.values()))
+
+    def get_or_make(self, connection: apsw.Connection, name: str) -> Collection:
+        """Return a collection as the writer sees it, made where it does not exist."""
+        known = self._pending.get(name) or self._committed.get(name)
+        if known is not None:
+            return known
+        connection.execute(
+            "INSERT INTO aats_collections (namespace, name, schema) VALUES (?, ?, ?)",
+            (self._namespace, name, msgspec.json.encode(Schema()).decode()),
+        )
+        collection = Collection(connection.last_insert_rowid(), name, Schema())
+        connection.execute(f"CREATE TABLE {collection.table} (id PRIMARY KEY, doc TEXT NOT NULL)")
+        self._pending[name] = collection
+        return collection
+
+    def replace(self, connection: apsw.Connection, collection: Collection) -> None:
+        """Write the changed schema of a collection."""
+        connection.execute(
+            "UPDATE aats_collections SET schema = ? WHERE id = ?",
+            (msgspec.json.encode(collection.schema).decode(), collection.id),
+        )
+        self._pending[collection.name] = collection
+
+    def in_writer(self, name: str) -> Collection | None:
+        """Return a collection as the writer sees it."""
+        return self._pending.get(name) or self._committed.get(name)
+
+    def committed(self) -> None:
+        """Let all see what the writer's transaction added."""
+        if self._pending:
+            self._committed = {**self._committed, **self._pending}
+            self._pending.clear()
+
+    def rolled_back(self, connection: apsw.Connection) -> None:
+        """Forget what a rolled back part of the writer's transaction added, but keep what is still in it."""
+        if self._pending:
+            stored = self._read(connection)
+            self._pending = {name: stored[name] for name in self._pending if name in stored}
+
+    def _read(self, connection: apsw.Connection) -> dict[str, Collection]:
+        rows = connection.execute(
+            "SELECT id, name, schema FROM aats_collections WHERE namespace = ?", (self._namespace,)
+        )
+        return {
+            name: Collection(number, name, msgspec.json.decode(schema, type=Schema)) for number, name, schema in rows
+        }

@@ -1,0 +1,87 @@
+"""Opens the database file: its pragmas, its version, and the functions that compiled filters call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from aats_core.errors import StateTooNew, StoreUnavailable
+from aats_store_sqlite.codec import decode
+from aats_store_sqlite.failures import translated
+
+APPLICATION_ID = 0x41415453
+VERSION = 1
+"""The version of the layout of tables, kept in the file."""
+
+CHECKPOINT_PAGES = 4000
+_JOURNAL_BYTES = 64 * 1024 * 1024
+
+_LAYOUT = """
+CREATE TABLE aats_collections (
+    id INTEGER PRIMARY KEY,
+    namespace TEXT NOT NULL,
+    name TEXT NOT NULL,
+    schema TEXT NOT NULL,
+    UNIQUE (namespace, name)
+);
+"""
+
+
+def open_writer(path: Path, timeout: float) -> apsw.Connection:
+    """Open the file for writing, make it where there is none, and check that this version can use it.
+
+    Raises `StateTooNew` where a newer version wrote it, and `StoreUnavailable` where it cannot be used.
+    """
+    with translated(path):
+        connection = apsw.Connection(str(path))
+        try:
+            _prepare(connection, timeout)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+            connection.execute(f"PRAGMA journal_size_limit = {_JOURNAL_BYTES}")
+            _lay_out(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def open_reader(path: Path, timeout: float) -> apsw.Connection:
+    """Open the file, which a writer has made, for reading only."""
+    with translated(path):
+        connection = apsw.Connection(str(path))
+        _prepare(connection, timeout)
+        connection.execute("PRAGMA query_only = ON")
+        return connection
+
+
+def _prepare(connection: apsw.Connection, timeout: float) -> None:
+    connection.set_busy_timeout(int(timeout * 1000))
+    connection.execute("PRAGMA temp_store = MEMORY")
+    connection.create_scalar_function("aats_match", _match, 2)
+
+
+def _match(*arguments: Any) -> bool:
+    text, test = arguments
+    return bool(test(decode(text)))
+
+
+def _lay_out(connection: apsw.Connection, path: Path) -> None:
+    with connection:
+        application = connection.pragma("application_id")
+        version = connection.pragma("user_version")
+        if application == APPLICATION_ID:
+            if version > VERSION:
+                raise StateTooNew(
+                    f"{path}: was written by a newer version of AATS (layout {version}, this one knows {VERSION}); "
+                    "run that version, or restore a backup"
+                )
+            return
+        if application or version or connection.execute("SELECT count(*) FROM sqlite_schema").get:
+            raise StoreUnavailable(f"{path}: is a database of another program; name another path")
+        connection.execute(_LAYOUT)
+        connection.pragma("application_id", APPLICATION_ID)
+        connection.pragma("user_version", VERSION)

@@ -1,0 +1,79 @@
+"""The threads that read, each with a connection of its own, so that reads wait for no write."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+import apsw
+
+from aats_core.errors import StoreUnavailable
+from aats_store_sqlite.failures import translate
+
+T = TypeVar("T")
+
+
+class Readers:
+    """Runs functions that read in threads."""
+
+    def __init__(self, connections: Sequence[apsw.Connection], path: Path) -> None:
+        self._path = path
+        self._queue: SimpleQueue[tuple[Callable[[apsw.Connection], Any], asyncio.Future[Any]] | None] = SimpleQueue()
+        self._loop = asyncio.get_running_loop()
+        self._threads = [
+            threading.Thread(target=self._run, args=(each,), name=f"aats-sqlite-reader-{number}", daemon=True)
+            for number, each in enumerate(connections)
+        ]
+        self._closed = False
+
+    def start(self) -> None:
+        """Begin to take functions."""
+        for thread in self._threads:
+            thread.start()
+
+    async def stop(self) -> None:
+        """Finish what was begun, and end the threads."""
+        if not self._closed:
+            self._closed = True
+            for _ in self._threads:
+                self._queue.put(None)
+        for thread in self._threads:
+            await self._loop.run_in_executor(None, thread.join)
+
+    async def run(self, read: Callable[[apsw.Connection], T]) -> T:
+        """Return what a function reads from a snapshot of its own."""
+        if self._closed:
+            raise StoreUnavailable(f"{self._path}: the store is closed")
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._queue.put((read, future))
+        return await future
+
+    def _run(self, connection: apsw.Connection) -> None:
+        while (job := self._queue.get()) is not None:
+            read, future = job
+            if future.cancelled():
+                continue
+            result = None
+            error: Exception | None = None
+            try:
+                result = read(connection)
+            except apsw.Error as caught:
+                error = translate(caught, self._path)
+                error.__cause__ = caught
+            except Exception as caught:  # noqa: BLE001 - whoever awaits the future gets it
+                error = caught
+            self._loop.call_soon_threadsafe(_settle, future, result, error)
+        connection.close()
+
+
+def _settle(future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)

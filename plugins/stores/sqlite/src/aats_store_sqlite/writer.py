@@ -1,0 +1,183 @@
+"""The thread that writes: all that waits goes into one transaction, and everyone is answered after its commit."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import apsw
+
+from aats_core.errors import AatsError, StoreUnavailable
+from aats_store_sqlite.failures import spoils_transaction, translate
+from aats_store_sqlite.session import Session, Step
+
+log = logging.getLogger("aats.store.sqlite")
+
+MOST_TOGETHER = 2000
+"""Jobs in one commit at most, so that the first of them does not wait for ever."""
+
+
+class Job:
+    """Something to do and the future of whoever waits for it. `atomic`: where it fails, it has changed nothing."""
+
+    __slots__ = ("atomic", "error", "future", "result", "step")
+
+    def __init__(self, step: Step, future: asyncio.Future[Any], *, atomic: bool) -> None:
+        self.step = step
+        self.future = future
+        self.atomic = atomic
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+
+class Exclusive:
+    """Something that has the writer for itself, and opens and ends transactions on its own."""
+
+    __slots__ = ("run",)
+
+    def __init__(self, run: Callable[[Session], None]) -> None:
+        self.run = run
+
+
+class Writer:
+    """Runs jobs in a thread of its own."""
+
+    def __init__(self, session: Session, path: Path) -> None:
+        self._session = session
+        self._path = path
+        self._queue: SimpleQueue[Job | Exclusive | None] = SimpleQueue()
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._run, name="aats-sqlite-writer", daemon=True)
+        self._ended = self._loop.create_future()
+        self._closed = False
+
+    def start(self) -> None:
+        """Begin to take jobs."""
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Finish the jobs that were submitted and end the thread."""
+        if not self._closed:
+            self._closed = True
+            self._queue.put(None)
+        await asyncio.shield(self._ended)
+
+    def submit(self, step: Step, *, atomic: bool = False) -> asyncio.Future[Any]:
+        """Have something done in the next commit; the future is done once that is durable."""
+        future = self._loop.create_future()
+        self._put(Job(step, future, atomic=atomic))
+        return future
+
+    def submit_exclusive(self, run: Callable[[Session], None]) -> None:
+        """Have something done outside the common commit; it must not raise."""
+        self._put(Exclusive(run))
+
+    def _put(self, job: Job | Exclusive) -> None:
+        if self._closed:
+            raise StoreUnavailable(f"{self._path}: the store is closed")
+        self._queue.put(job)
+
+    def _run(self) -> None:
+        running = True
+        while running:
+            jobs, exclusive, running = self._gather()
+            if jobs:
+                self._commit(jobs)
+                self._loop.call_soon_threadsafe(_settle, jobs)
+            if exclusive is not None:
+                exclusive.run(self._session)
+        self._loop.call_soon_threadsafe(self._ended.set_result, None)
+
+    def _gather(self) -> tuple[list[Job], Exclusive | None, bool]:
+        """Return the jobs that wait, up to one that wants the writer for itself, and whether there may be more."""
+        jobs: list[Job] = []
+        item = self._queue.get()
+        try:
+            while item.__class__ is Job:
+                jobs.append(item)
+                if len(jobs) >= MOST_TOGETHER:
+                    return jobs, None, True
+                item = self._queue.get_nowait()
+        except Empty:
+            return jobs, None, True
+        return jobs, item if isinstance(item, Exclusive) else None, item is not None
+
+    def _commit(self, jobs: list[Job]) -> None:
+        """Run jobs in one transaction; where that fails as a whole, each in one of its own."""
+        session = self._session
+        try:
+            session.connection.execute("BEGIN IMMEDIATE")
+            for job in jobs:
+                self._perform(job)
+            session.flush()
+            session.connection.execute("COMMIT")
+            session.catalog.committed()
+            session.discard()
+        except Exception as error:  # noqa: BLE001 - whoever awaits the future gets it
+            self._roll_back()
+            if len(jobs) > 1:
+                for job in jobs:
+                    job.error = None
+                    self._commit([job])
+            else:
+                jobs[0].error = self._reason(error)
+
+    def _perform(self, job: Job) -> None:
+        session = self._session
+        if job.atomic:
+            try:
+                job.result = job.step(session)
+            except Exception as error:  # noqa: BLE001 - whoever awaits the future gets it
+                self._fail(job, error)
+            return
+        session.flush()
+        session.connection.execute("SAVEPOINT job")
+        try:
+            job.result = job.step(session)
+            session.flush()
+        except Exception as error:  # noqa: BLE001 - whoever awaits the future gets it
+            self._fail(job, error)
+            session.discard()
+            session.connection.execute("ROLLBACK TO job")
+            session.catalog.rolled_back(session.connection)
+        session.connection.execute("RELEASE job")
+
+    def _fail(self, job: Job, error: Exception) -> None:
+        if spoils_transaction(error):
+            raise error
+        job.error = self._reason(error)
+
+    def _roll_back(self) -> None:
+        session = self._session
+        session.discard()
+        try:
+            if session.connection.in_transaction:
+                session.connection.execute("ROLLBACK")
+            session.catalog.rolled_back(session.connection)
+        except apsw.Error:
+            log.exception("%s: could not roll back", self._path)
+
+    def _reason(self, error: Exception) -> BaseException:
+        if isinstance(error, apsw.Error):
+            reason = translate(error, self._path)
+            reason.__cause__ = error
+            return reason
+        if not isinstance(error, AatsError):
+            log.error("%s: a write failed unexpectedly", self._path, exc_info=error)
+        return error
+
+
+def _settle(jobs: list[Job]) -> None:
+    """Answer everyone who still waits; runs in the event loop."""
+    for job in jobs:
+        if job.future.done():
+            continue
+        if job.error is None:
+            job.future.set_result(job.result)
+        else:
+            job.future.set_exception(job.error)
