@@ -14,7 +14,8 @@ from aats_core.plans.graph import (
 )
 from aats_core.plans.place import Places
 from aats_core.plans.read import PlanSource, parse_plan, read_plan
-from aats_core.plans.template import Reference, has_templates, references, render
+from aats_core.plans.reference import Reference
+from aats_core.plans.template import has_templates, references, render
 from aats_core.plans.times import format_seconds, parse_deadline, parse_seconds
 
 __all__ = [

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Collection, Mapping
 
 from aats_core.plans.deadlines import check_deadlines
 from aats_core.plans.graph import find_cycles, needs_of
+from aats_core.plans.limits import PRIORITY_RULE, out_of_range, priority_fits
 from aats_core.plans.names import NAME_RULE, is_name
 from aats_core.plans.place import Places, Problems, Where
 from aats_core.plans.usage import check_templates
-from aats_core.task import Plan, Retries, Task, When
+from aats_core.task import Plan, Task, When
 
 
 def check_plan(
@@ -44,15 +44,16 @@ def find_problems(
     """Note everything that is wrong with a plan."""
     if not is_name(plan.name):
         problems.add(("name",), f"{plan.name[:60]!r} cannot be a plan's name: {NAME_RULE}")
-    _check_priority(plan.priority, (), problems)
+    if not priority_fits(plan.priority):
+        problems.add(("priority",), f"is {plan.priority}, {PRIORITY_RULE}")
     _check_names(plan, problems)
     names = {task.name for task in plan.tasks}
     for task in plan.tasks:
         where: Where = ("tasks", task.name)
         _check_kind(task, where, kinds, problems)
         _check_needs(task, where, names, problems)
-        _check_limits(task, where, problems)
-        _check_retries(task.retries, (*where, "retries"), problems)
+        for steps, text in out_of_range(task):
+            problems.add(where + steps, text)
     cycles = find_cycles(needs_of(plan.tasks))
     for cycle in cycles:
         if len(cycle) > 2:
@@ -100,32 +101,3 @@ def _check_needs(task: Task, where: Where, names: Collection[str], problems: Pro
         seen.add(need)
     if task.when is not When.DONE and not task.needs:
         problems.add((*where, "when"), f"{task.when} asks for the outcome of needs, and the task has none")
-
-
-def _check_limits(task: Task, where: Where, problems: Problems) -> None:
-    _check_priority(task.priority, where, problems)
-    if task.timeout is not None and not task.timeout > 0:
-        problems.add((*where, "timeout"), "must be more than zero")
-    if task.estimate is not None and not task.estimate >= 0:
-        problems.add((*where, "estimate"), "must not be negative")
-    for name, amount in task.resources.items():
-        if not 0 <= amount < math.inf:
-            problems.add((*where, "resources", name), "must not be negative")
-
-
-def _check_priority(priority: int | None, where: Where, problems: Problems) -> None:
-    if priority is not None and not 1 <= priority <= 9:
-        problems.add((*where, "priority"), f"is {priority}, must be 1 (most urgent) to 9")
-
-
-def _check_retries(retries: Retries, where: Where, problems: Problems) -> None:
-    if retries.limit < 0:
-        problems.add((*where, "limit"), "must not be negative")
-    if not retries.backoff >= 0:
-        problems.add((*where, "backoff"), "must not be negative")
-    if not retries.factor >= 1:
-        problems.add((*where, "factor"), "must be at least 1")
-    if not retries.max_backoff >= 0:
-        problems.add((*where, "max_backoff"), "must not be negative")
-    if not 0 <= retries.jitter <= 1:
-        problems.add((*where, "jitter"), "must be a fraction from 0 to 1")

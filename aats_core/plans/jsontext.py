@@ -32,7 +32,7 @@ def decode_json(text: str) -> Document:
     except RecursionError as error:
         raise Malformed("is nested too deeply") from error
     except ValueError as error:
-        raise Malformed(f"is not valid JSON: {error}") from error
+        raise Malformed("has a number of too many digits") from error
     return Document(value, lambda: _Scan(text).marks, tuple(_Scan(text).duplicates) if twice else ())
 
 

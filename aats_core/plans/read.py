@@ -102,7 +102,7 @@ def _decode(data: bytes, source: str) -> Document:
     decode = _DECODERS.get(suffix)
     if decode is None:
         known = ", ".join(_DECODERS)
-        raise Malformed(f"the suffix {suffix!r} is not known; a plan file ends with one of {known}")
+        raise Malformed(f"is not named like a plan file, whose name ends with one of {known}")
     if len(data) > MAX_BYTES:
         raise Malformed(f"is larger than {MAX_BYTES // 1024**2} MiB, which is the most a plan file may have")
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from aats_core.plans.limits import out_of_range
 from aats_core.plans.names import clean_name
 from aats_core.plans.tree import Node
 from aats_core.task import Plan, Retries, Task, When
@@ -66,7 +67,7 @@ _PLAN: Mapping[str, Reader] = {
     "priority": lambda node, _: node.integer(),
     "deadline": lambda node, now: node.deadline(now),
     "inputs": lambda node, _: node.plain() if node.entries() is not None else None,
-    "defaults": lambda node, now: _read_fields(node, _DEFAULTS, now, what="defaults"),
+    "defaults": lambda node, now: _read_defaults(node, now),
 }
 
 
@@ -83,6 +84,15 @@ def read_plan_tree(root: Node, *, now: float, name: str) -> Plan:
     entries = (tasks.entries() if tasks else None) or {}
     read = tuple(_read_task(key, entry, defaults, now) for key, entry in entries.items())
     return Plan(**{"name": clean_name(name), **fields}, tasks=read)
+
+
+def _read_defaults(node: Node, now: float) -> dict[str, Any]:
+    """Return the defaults that are in range, so that a bad one is one problem and not one of every task."""
+    fields = _read_fields(node, _DEFAULTS, now, what="defaults")
+    for steps, text in out_of_range(Task(**{"kind": "", **fields}, name="")):
+        node.problems.add(node.where + steps, text)
+        fields.pop(str(steps[0]), None)
+    return fields
 
 
 def _read_task(name: str, node: Node, defaults: dict[str, Any], now: float) -> Task:

@@ -54,13 +54,19 @@ def parse_deadline(value: object, *, now: float) -> float:
     """
     if isinstance(value, datetime):
         return _moment(value)
-    if isinstance(value, date) or (isinstance(value, str) and re.match(r"\d{4}-", value)):
-        try:
-            return _moment(datetime.fromisoformat(str(value).strip()))
-        except ValueError as error:
-            message = f"{str(value)[:40]!r} is not a timestamp such as 2030-01-31T18:00:00+01:00"
-            raise InvalidRequest(message) from error
+    if isinstance(value, date):
+        return _moment(datetime(value.year, value.month, value.day))
+    if isinstance(value, str) and not _LENGTH.fullmatch(value.strip()):
+        return _moment(_timestamp(value.strip()))
     return now + parse_seconds(value)
+
+
+def _timestamp(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError as error:
+        message = f"{text[:40]!r} is neither a length such as 2h nor a timestamp such as 2030-01-31T18:00:00+01:00"
+        raise InvalidRequest(message) from error
 
 
 def _moment(value: datetime) -> float:

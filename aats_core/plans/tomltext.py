@@ -18,10 +18,12 @@ def decode_toml(text: str) -> Document:
         return Document(tomllib.loads(text))
     except RecursionError as error:
         raise Malformed("is nested too deeply") from error
-    except ValueError as error:
+    except tomllib.TOMLDecodeError as error:
         found = _LINE.search(str(error))
         message = _LINE.sub("", str(error)).strip()
         raise Malformed(f"is not valid TOML: {message}", int(found[1] or 0) if found else 0) from error
+    except ValueError as error:
+        raise Malformed("has a number of too many digits") from error
 
 
 def _refuse_long_keys(text: str) -> None:

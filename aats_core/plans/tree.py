@@ -108,16 +108,21 @@ class Node:
 
 def _read_plain(node: Node, depth: int) -> Any:
     value = node.value
+    if isinstance(value, dict | list):
+        return _read_nested(node, depth)
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
         return node.text()
     if isinstance(value, date | time):
         return value.isoformat()
-    if isinstance(value, int | float):
-        if not _portable(value):
-            node.wrong("is a number that JSON cannot carry")
-        return value
+    if not isinstance(value, int | float) or not _portable(value):
+        node.wrong("is nothing that JSON can carry")
+    return value
+
+
+def _read_nested(node: Node, depth: int) -> Any:
+    value = node.value
     if depth >= MAX_DEPTH:
         node.wrong(f"is nested more than {MAX_DEPTH} levels deep")
         return None

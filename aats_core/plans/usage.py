@@ -9,7 +9,8 @@ from itertools import islice
 from aats_core.errors import InvalidRequest
 from aats_core.plans.graph import needs_of, topological_order
 from aats_core.plans.place import Problems, Where, dotted
-from aats_core.plans.template import Reference, find_texts, has_templates, parse
+from aats_core.plans.reference import Reference, parse
+from aats_core.plans.template import find_texts, has_templates
 from aats_core.task import Plan, Task
 
 ROOTS = ("inputs", "plan", "tasks")
@@ -91,15 +92,23 @@ def _explain_input(use: _Use, plan: Plan, problems: Problems) -> str:
 def _explain_task(own: str, rest: list[str | int], names: Collection[str], problems: Problems) -> str:
     name = str(rest[0])
     if name not in names:
-        dots = [other for other in names if "." in other and dotted(tuple(rest)).startswith(f"{other}.")]
-        if dots:
-            return f"a name with a dot is written in brackets: {dotted(('tasks', dots[0]))}"
+        joined = next((longer for longer in _joined(rest) if longer in names), None)
+        if joined:
+            return f"a name with a dot is written in brackets: {dotted(('tasks', joined))}"
         return f"no task is named {name!r}{problems.hint(name, names)}"
     if name == own:
         return "a task cannot use its own outcome"
     if len(rest) < 2 or rest[1] not in TASK_FIELDS:
         return f"say what of the task: {', '.join(dotted(('tasks', name, field)) for field in TASK_FIELDS)}"
     return ""
+
+
+def _joined(steps: list[str | int]) -> Iterator[str]:
+    """Yield the names that somebody may have meant who wrote dots that divide steps: `a.b`, `a.b.c` and so on."""
+    name = str(steps[0])
+    for step in steps[1:]:
+        name = f"{name}.{step}"
+        yield name
 
 
 def _check_reach(needs: Mapping[str, tuple[str, ...]], uses: list[_Use], problems: Problems) -> None:

@@ -89,12 +89,10 @@ def _runs(execution: Node | None) -> dict[str, Node]:
 
 def _listed(node: Node | None) -> list[Node]:
     """Return the mappings in the list `tasks` of a node."""
-    if node is None:
+    if node is None or "tasks" not in node.value:
         return []
-    if "tasks" not in node.value:
-        node.wrong("the trace has no 'tasks' here")
-        return []
-    return [entry for entry in node.child("tasks").items(what="tasks") or () if entry.entries()]
+    entries = node.child("tasks").items(what="tasks") or ()
+    return [entry for entry in entries if entry.entries() is not None]
 
 
 def _kind(entry: Node, run: Node | None) -> str:

@@ -46,8 +46,15 @@ def _by_form(text: str) -> Scalar:
     if text[0] not in "+-.0123456789":
         return text
     if _INTEGER.fullmatch(text):
-        base = _BASES.get(text[:2], 10)
-        return int(text[2:], base) if base != 10 else int(text)
+        return _integer(text)
     if _FLOAT.fullmatch(text):
         return float(text)
     return float(text.replace(".", "")) if _NOT_FINITE.fullmatch(text) else text
+
+
+def _integer(text: str) -> int:
+    base = _BASES.get(text[:2])
+    try:
+        return int(text[2:], base) if base else int(text)
+    except ValueError as error:
+        raise ValueError("a number has too many digits") from error

@@ -50,6 +50,7 @@ class _Frame:
     anchor: str | None
     size: int = 1
     key: str | None = None
+    key_line: int = 0
     merges: list[tuple[Any, Marks | None]] = field(default_factory=list)
     merging: bool = False
 
@@ -87,7 +88,7 @@ class _Builder:
         top = self._frames[-1] if self._frames else None
         if top and top.key is None and top.value.__class__ is dict:
             top.merging = event.value == "<<" and event.implicit[0]
-            top.key, top.line = event.value, line
+            top.key, top.key_line = event.value, line
             self._name(event.anchor, _Part(event.value, line))
             return
         try:
@@ -123,8 +124,7 @@ class _Builder:
         frame = self._frames.pop()
         for value, marks in frame.merges:
             self._merge(frame, value, marks or {})
-        start = self._frames[-1].line if self._frames and self._frames[-1].key is not None else frame.line
-        part = _Part(frame.value, start, frame.marks, frame.size)
+        part = _Part(frame.value, frame.line, frame.marks, frame.size)
         self._name(frame.anchor, part)
         self._put(part)
 
@@ -160,7 +160,7 @@ class _Builder:
         if key in top.value:
             self.duplicates.append(((*self._where(), key), top.marks[key][0]))
         top.value[key] = part.value
-        top.marks[key] = (top.line, part.marks)
+        top.marks[key] = (top.key_line, part.marks)
 
     def _where(self) -> Where:
         """Return the way to the innermost open mapping or list."""
