@@ -38,7 +38,7 @@ SAVE_EVERY = 1.0
 STALLED = 1.0
 """Seconds by which a timer may be late before heartbeats are given time to be read."""
 
-_logger = logging.getLogger(__name__)
+log = logging.getLogger("aats.task-scheduler")
 
 
 class TaskScheduler(Agent):

@@ -8,7 +8,7 @@ import logging
 from aats_agent_task_scheduler.agenda import Agenda
 from aats_agent_task_scheduler.estimates import Estimates
 from aats_agent_task_scheduler.explain import explain
-from aats_agent_task_scheduler.leases import Lease, Leases
+from aats_agent_task_scheduler.leases import Leases
 from aats_agent_task_scheduler.plan import Node, PlanGraph, Stage
 from aats_agent_task_scheduler.ready import ReadyQueue
 from aats_agent_task_scheduler.settings import SchedulerSettings
@@ -23,7 +23,7 @@ from aats_core.task import (
     WorkerStatus,
 )
 
-_logger = logging.getLogger(__name__)
+log = logging.getLogger("aats.task-scheduler")
 
 
 class Core:
@@ -43,19 +43,23 @@ class Core:
         self._plans: dict[str, PlanGraph] = {}
         self._delayed: Agenda[Node] = Agenda()
         self._ageing: Agenda[PlanGraph] = Agenda()
-        self._lost: list[Lease] = []
         self._submitted = 0
         self._served = 0
 
     def add_plan(self, added: PlanAdded) -> None:
-        """Take in a plan; of one that is known everything but its graph is to be told anew."""
-        known = self._plans.get(added.plan)
-        if known is not None:
-            self._begin_anew(known, frozenset(added.ended))
-            return
-        plan = self._plans[added.plan] = PlanGraph(added, self._submitted)
-        self._submitted += len(added.tasks)
-        plan.rank(self.estimates)
+        """Take in a plan; of one that is known, only which tasks have ended is news."""
+        plan = self._plans.get(added.plan)
+        if plan is None:
+            plan = self._plans[added.plan] = PlanGraph(added, self._submitted)
+            self._submitted += len(added.tasks)
+            plan.rank(self.estimates)
+        ended = frozenset(added.ended)
+        for node in plan.nodes.values():
+            if node.name in ended:
+                self._withdraw(node)
+                node.stage = Stage.ENDED
+            elif node.stage is Stage.ENDED:
+                node.stage = Stage.WAITING
 
     def remove_plan(self, id: str) -> None:
         """Forget a plan."""
@@ -73,7 +77,9 @@ class Core:
         node = self._node(task.plan, task.name)
         if node is None or task.attempt < node.attempt:
             return
-        if node.lease is not None and node.lease.sure and task.attempt == node.attempt:
+        if node.lease is not None and task.attempt == node.attempt:
+            # Said before the assignment was heard of, most likely; if that was lost, the lease will show it.
+            node.lease.disputed = True
             return
         self._withdraw(node)
         node.attempt = task.attempt
@@ -91,11 +97,11 @@ class Core:
             return
         lease = node.lease
         if lease is not None and (lease.worker.name, lease.attempt) == (task.worker, task.attempt):
-            lease.sure = True
+            lease.disputed = False
             return
         self._withdraw(node)
         node.attempt = task.attempt
-        self._leases.grant(node, self._leases.worker(task.worker, now))
+        self._leases.inherit(node, task.worker, now)
 
     def ended(self, task: TaskEnded) -> None:
         """Take in that an attempt is over, and learn from how long it ran."""
@@ -114,12 +120,7 @@ class Core:
         worker = self._leases.worker(status.worker, now)
         if self._pool.introduce(worker, status, now):
             self._queue.regroup()
-        self._lost += self._leases.heartbeat(worker, status.running, now)
-        for task, attempt in list(worker.strangers):
-            node = self._find(task)
-            if node is not None and node.stage in (Stage.QUEUED, Stage.DELAYED) and node.attempt == attempt:
-                self._withdraw(node)
-                self._leases.grant(node, worker)
+        self._leases.heartbeat(worker, status.running, now)
 
     def worker_gone(self, name: str, now: float) -> None:
         """Take in that a worker has stopped; what it should still hold runs out like any other lease."""
@@ -161,19 +162,16 @@ class Core:
 
     def expire(self, now: float) -> list[LeaseExpired]:
         """End the leases that have run out."""
-        lost, self._lost = self._lost, []
-        for worker in self._leases.silent(now):
-            lost += worker.leases.values()
-            self._pool.retire(worker)
-            self._queue.regroup()
-        expired = []
+        lost = self._leases.lost(now)
         for lease in lost:
             node = lease.node
-            if node.lease is lease:
-                self._withdraw(node)
-                self._pool.forget(lease.worker)
-                expired.append(LeaseExpired(node.plan.id, node.name, lease.attempt, lease.worker.name))
-        return expired
+            self._withdraw(node)
+            self._pool.forget(lease.worker)
+            if lease.disputed:
+                self._enqueue(node, now)
+        if lost:
+            self._queue.regroup()
+        return [LeaseExpired(each.node.plan.id, each.node.name, each.attempt, each.worker.name) for each in lost]
 
     def wakeup(self) -> float | None:
         """Return when `decide` or `expire` may have something to say although nothing has happened."""
@@ -187,19 +185,11 @@ class Core:
             return "the scheduler does not know it: its plan has ended, or has never been submitted"
         return explain(node, now, pool=self._pool, queue=self._queue, draining=self.draining)
 
-    def _begin_anew(self, plan: PlanGraph, ended: frozenset[str]) -> None:
-        for node in plan.nodes.values():
-            if node.lease is not None and node.name not in ended:
-                node.lease.sure = False
-                continue
-            self._withdraw(node)
-            node.stage = Stage.ENDED if node.name in ended else Stage.WAITING
-
     def _node(self, plan: str, name: str) -> Node | None:
         graph = self._plans.get(plan)
         node = None if graph is None else graph.nodes.get(name)
         if node is None:
-            _logger.debug("passed over what was said of task %s/%s, which is not known", plan, name)
+            log.debug("passed over what was said of task %s/%s, which is not known", plan, name)
         return node
 
     def _find(self, id: str) -> Node | None:

@@ -22,7 +22,7 @@ KEPT = 180 * 86_400.0
 TIMEOUT = 10.0
 """Seconds to wait for the store."""
 
-_logger = logging.getLogger(__name__)
+log = logging.getLogger("aats.task-scheduler")
 
 
 class Durations:
@@ -40,7 +40,7 @@ class Durations:
                 await self._store.ensure(COLLECTION, Schema(indexes=(Index({"updated": 1}, expire_after=KEPT),)))
                 documents = await self._store.find(COLLECTION, sort={"updated": -1}, limit=self._estimates.limit)
         except Exception:
-            _logger.exception("run times learned earlier could not be loaded; starting without them")
+            log.exception("run times learned earlier could not be loaded; starting without them")
             return
         self._estimates.load(found for document in documents if (found := _duration(document)) is not None)
 
@@ -54,7 +54,7 @@ class Durations:
             async with asyncio.timeout(TIMEOUT):
                 await self._store.write([Put(COLLECTION, _document(each, now)) for each in changed])
         except Exception:
-            _logger.exception("%d learned run times could not be stored", len(changed))
+            log.exception("%d learned run times could not be stored", len(changed))
             self._estimates.unsaved(changed)
 
 
@@ -66,5 +66,5 @@ def _duration(document: dict[str, Any]) -> Duration | None:
     try:
         return msgspec.convert(document, Duration)
     except msgspec.ValidationError as error:
-        _logger.warning("passed over the stored run time %r: %s", document.get("_id"), error)
+        log.warning("passed over the stored run time %r: %s", document.get("_id"), error)
         return None

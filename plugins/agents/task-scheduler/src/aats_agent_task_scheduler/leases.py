@@ -2,37 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from aats_agent_task_scheduler.agenda import Agenda
 from aats_agent_task_scheduler.plan import Node, Stage
 from aats_agent_task_scheduler.workers import Pool, Worker
 
+INHERITED = 1.0
+"""Seconds after which a task that was running before this scheduler is lost where its worker does not know it."""
+
 
 class Lease:
-    """A task in the hands of a worker; `missing` is since when the worker's heartbeats do not mention it."""
+    """A task in the hands of a worker.
 
-    __slots__ = ("attempt", "missing", "node", "sure", "worker")
+    `missing` is since when the worker's heartbeats leave the task out, `patience` for how many seconds they may.
+    `disputed` says that the project manager has called the task ready meanwhile.
+    """
 
-    def __init__(self, node: Node, worker: Worker) -> None:
+    __slots__ = ("attempt", "disputed", "missing", "node", "patience", "worker")
+
+    def __init__(self, node: Node, worker: Worker, patience: float) -> None:
         self.node = node
         self.attempt = node.attempt
         self.worker = worker
+        self.patience = patience
         self.missing: float | None = None
-        self.sure = True  # False until the project manager repeats it, where it has begun to tell all anew
+        self.disputed = False
 
 
 class Leases:
     """Grants and ends leases, which a worker's heartbeats renew for `seconds` each time.
 
-    A lease runs out when its worker has been silent for that long, or when heartbeats have left the task out for a
-    quarter of it: workers send three in that time, so at least two have left it out.
+    A lease runs out when its worker has been silent for that long; when a worker that is not silent does not come to
+    mention the task in that long; or when one that did mention it has left it out for a quarter of that, in which the
+    end of the task would have become known. However long a task takes, nothing else ends its lease.
     """
 
     def __init__(self, pool: Pool, seconds: float) -> None:
         self.seconds = seconds
         self._pool = pool
         self._silences: Agenda[Worker] = Agenda()
+        self._missing: Agenda[Lease] = Agenda()
 
     def worker(self, name: str, now: float) -> Worker:
         """Return the worker of that name, which from now on has to be heard of."""
@@ -44,11 +54,16 @@ class Leases:
 
     def grant(self, node: Node, worker: Worker) -> None:
         """Give a task to a worker."""
-        lease = node.lease = Lease(node, worker)
-        node.stage = Stage.RUNNING
-        worker.take(lease)
-        running = node.plan.running
-        running[node.kind] = running.get(node.kind, 0) + 1
+        self._bind(Lease(node, worker, self.seconds))
+
+    def inherit(self, node: Node, name: str, now: float) -> None:
+        """Take over a task that a worker was given by an earlier scheduler."""
+        worker = self.worker(name, now)
+        known = (node.id, node.attempt) in worker.strangers
+        lease = Lease(node, worker, self.seconds / 4 if known else min(INHERITED, self.seconds / 4))
+        self._bind(lease)
+        if worker.introduced and not known:
+            self._miss(lease, now)
 
     def release(self, node: Node) -> None:
         """Take a task from its worker."""
@@ -60,32 +75,52 @@ class Leases:
         lease.worker.give_back(lease)
         self._pool.freed(lease.worker)
 
-    def heartbeat(self, worker: Worker, running: Iterable[tuple[str, int]], now: float) -> list[Lease]:
-        """Compare what a worker says it runs with its leases; return those that it has left out for too long."""
+    def heartbeat(self, worker: Worker, running: Iterable[tuple[str, int]], now: float) -> None:
+        """Compare what a worker says it runs with its leases."""
         said = set(running)
-        lost = []
         for key, lease in worker.leases.items():
             if key in said:
                 lease.missing = None
+                lease.patience = self.seconds / 4
             elif lease.missing is None:
-                lease.missing = now
-            elif now - lease.missing >= self.seconds / 4:
-                lost.append(lease)
+                self._miss(lease, now)
         worker.strangers = said - worker.leases.keys() - worker.freed
         worker.freed.clear()
         self._pool.freed(worker)
-        return lost
 
-    def silent(self, now: float) -> Iterator[Worker]:
-        """Yield the workers that have not been heard of for the length of a lease."""
+    def lost(self, now: float) -> list[Lease]:
+        """Return the leases that have run out, and forget the workers that have been silent for too long."""
+        lost: list[Lease] = []
         for worker in self._silences.due(now):
             if self._pool.workers.get(worker.name) is not worker:
                 continue
             if worker.seen + self.seconds <= now:
-                yield worker
+                lost += worker.leases.values()
+                self._pool.retire(worker)
             else:
                 self._silences.add(worker.seen + self.seconds, worker)
+        for lease in self._missing.due(now):
+            if lease.node.lease is not lease or lease.missing is None or lease in lost:
+                continue
+            if lease.missing + lease.patience <= now:
+                lost.append(lease)
+            else:
+                self._missing.add(lease.missing + lease.patience, lease)
+        return lost
 
     def next(self) -> float | None:
-        """Return when to look for silent workers again."""
-        return self._silences.next()
+        """Return when `lost` may have something to return."""
+        times = [time for time in (self._silences.next(), self._missing.next()) if time is not None]
+        return min(times, default=None)
+
+    def _bind(self, lease: Lease) -> None:
+        node = lease.node
+        node.lease = lease
+        node.stage = Stage.RUNNING
+        lease.worker.take(lease)
+        running = node.plan.running
+        running[node.kind] = running.get(node.kind, 0) + 1
+
+    def _miss(self, lease: Lease, now: float) -> None:
+        lease.missing = now
+        self._missing.add(now + lease.patience, lease)

@@ -97,9 +97,6 @@ class PlanGraph:
         self.nodes: dict[str, Node] = {}
         self._read(added.tasks, order)
         self._sorted = _needs_first(self.nodes.values())
-        for name in added.ended:
-            if name in self.nodes:
-                self.nodes[name].stage = Stage.ENDED
 
     def _read(self, tasks: Iterable[Task], order: int) -> None:
         keys: dict[Key, Key] = {}

@@ -12,6 +12,7 @@ from aats_core.settings import AgentSettings
 class SchedulerSettings(AgentSettings):
     """What can be set of the task scheduler."""
 
+    mailbox: Annotated[int, Field(ge=1, description="Messages that may wait for it before senders do.")] = 10_000
     replicas: Annotated[int, Field(ge=1, le=1, description="Always 1: decisions are made in one place.")] = 1
     ageing: Annotated[
         float,

@@ -22,13 +22,25 @@ class Worker:
     """
 
     __slots__ = (
-        "draining", "freed", "kinds", "leases", "name", "order", "resources", "seen", "slots", "strangers", "used",
+        "draining",
+        "freed",
+        "introduced",
+        "kinds",
+        "leases",
+        "name",
+        "order",
+        "resources",
+        "seen",
+        "slots",
+        "strangers",
+        "used",
     )  # fmt: skip
 
     def __init__(self, name: str, order: int, now: float) -> None:
         self.name = name
         self.order = order
         self.seen = now
+        self.introduced = False
         self.kinds: tuple[str, ...] = ()
         self.slots = 0
         self.resources: dict[str, float] = {}
@@ -106,6 +118,7 @@ class Pool:
 
     def introduce(self, worker: Worker, status: WorkerStatus, now: float) -> bool:
         """Take in what a worker says of itself, and tell whether the kinds it offers changed."""
+        worker.introduced = True
         worker.seen = now
         worker.slots = status.slots
         worker.resources = status.resources
