@@ -53,14 +53,21 @@ class Hooks:
     def notify(self, hook: Callable[[*Ts], None], *arguments: *Ts) -> None:
         """Call every observer of a hook, the latest registered first: `notify(hookspecs.team_started, info)`."""
         name = hook.__name__
-        calls = self._calls.get(name)
-        if calls is None:
-            calls = self._calls[name] = self._resolve(name, hook)
-        for observer, function, positions in calls:
+        for observer, function, positions in self._observers(hook):
             try:
                 function(*[arguments[position] for position in positions])
             except Exception:
                 log.exception("%s: its hook %s failed", observer, name)
+
+    def heard(self, hook: Callable[..., None]) -> bool:
+        """Tell whether anybody observes a hook; where what it tells is costly to put together, ask first."""
+        return bool(self._observers(hook))
+
+    def _observers(self, hook: Callable[..., None]) -> list[_Call]:
+        calls = self._calls.get(hook.__name__)
+        if calls is None:
+            calls = self._calls[hook.__name__] = self._resolve(hook.__name__, hook)
+        return calls
 
     def _resolve(self, name: str, hook: Callable[..., None]) -> list[_Call]:
         order = list(inspect.signature(hook).parameters)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from aats_core.health import Health
+from aats_core.hooks import Hooks
 from aats_core.hookspecs import hookimpl
 from aats_core.policy import Policy, current_subject
 from aats_core.task import PROJECT_MANAGER, TASK_SCHEDULER, Plan, PlanRecord, PlanState, TaskRecord, TaskState
@@ -130,11 +131,13 @@ class Operations:
         ask: Ask,
         policy: Policy,
         *,
+        hooks: Hooks,
         status: Callable[[], Awaitable[TeamStatus]],
         drain: Callable[[], None],
     ) -> None:
         self._ask_agent = ask
         self._policy = policy
+        self._hooks = hooks
         self._status = status
         self._drain = drain
         self._watchers: set[asyncio.Queue[TaskEvent]] = set()
@@ -207,6 +210,8 @@ class Operations:
         """
         self._policy.check("list", "tasks")
         queue: asyncio.Queue[TaskEvent] = asyncio.Queue(10_000)
+        if not self._watchers:
+            self._hooks.register(self, "kernel.operations")
         self._watchers.add(queue)
         try:
             while True:
@@ -217,6 +222,8 @@ class Operations:
                         return
         finally:
             self._watchers.discard(queue)
+            if not self._watchers:
+                self._hooks.unregister(self)
 
     @hookimpl
     def task_changed(self, event: TaskEvent) -> None:

@@ -105,8 +105,9 @@ class Team:
         self._container = Container(self._file, hooks=self._hooks, shared=shared)
         await self._open_backends(stack)
         self._runtime = await self._start_runtime(stack)
-        self.operations = Operations(self._runtime.request, self._policy, status=self._status, drain=self.request_stop)
-        self._hooks.register(self.operations, "kernel.operations")
+        self.operations = Operations(
+            self._runtime.request, self._policy, hooks=self._hooks, status=self._status, drain=self.request_stop
+        )
         await self._start_agents(stack)
         await stack.enter_async_context(Door(self.operations, state.path))
 

@@ -26,6 +26,7 @@ from aats_core.errors import (
     TeamUnavailable,
 )
 from aats_core.health import Health
+from aats_core.hooks import Hooks
 from aats_core.operations import AgentStatus, Operations, TaskEvent, TeamStatus
 from aats_core.policy import AllowAll, Policy, current_subject
 from aats_core.task import Plan, PlanRecord, PlanState, Task, TaskRecord, TaskState
@@ -43,7 +44,9 @@ class FakeTeam:
         self.answers: dict[str, Any] = {"plan.submit": RECORD, "plan.list": [RECORD]}
         self.hold: asyncio.Event | None = None
         self.drained = False
-        self.operations = Operations(self.ask, policy or AllowAll(), status=self.status, drain=self.drain)
+        self.operations = Operations(
+            self.ask, policy or AllowAll(), hooks=Hooks(), status=self.status, drain=self.drain
+        )
 
     async def ask(self, receiver: str, type: str, payload: Any) -> Any:
         self.asked.append((receiver, type, payload))

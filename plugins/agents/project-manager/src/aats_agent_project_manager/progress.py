@@ -247,6 +247,8 @@ class Progress:
         self._journal.add(Entry(writes, committed, _cannot_be_refused))
 
     def _observe(self, run: PlanRun, task: TaskRecord, *, progress: str = "") -> None:
+        if not self._hooks.heard(hookspecs.task_changed):
+            return
         last = task.history[-1] if task.history else None
         event = TaskEvent(
             task.plan,
