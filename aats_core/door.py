@@ -109,7 +109,7 @@ class _Connection:
     async def serve(self) -> None:
         """Answer until the client says no more; what it only asked once is still answered then, what streams ends."""
         try:
-            with acting_for(f"unix:{_peer(self._writer.get_extra_info('socket'))}"):
+            with acting_for(unix_subject(_peer(self._writer.get_extra_info("socket")))):
                 async with asyncio.TaskGroup() as group:
                     await self._read_requests(group)
                     for stream in self._streams:
@@ -218,13 +218,18 @@ def _listen(state_dir: Path) -> socket.socket:
     return listener
 
 
-def _peer(connection: Any) -> str:
-    if hasattr(socket, "SO_PEERCRED"):
-        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-        uid = struct.unpack("3i", credentials)[1]
-    else:
-        uid = os.getuid()
+def unix_subject(uid: int) -> str:
+    """Return the principal that a user of this machine is: `unix:<name>`, or the number where it has no name."""
     try:
-        return pwd.getpwuid(uid).pw_name
+        return f"unix:{pwd.getpwuid(uid).pw_name}"
     except KeyError:
-        return str(uid)
+        return f"unix:{uid}"
+
+
+def _peer(connection: Any) -> int:
+    """Return the user id of the process at the other end."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return os.getuid()
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    uid: int = struct.unpack("3i", credentials)[1]
+    return uid

@@ -48,8 +48,9 @@ def exit_code(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt):
         say("interrupted")
         return INTERRUPTED
-    if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        return exit_code(error.exceptions[0])
+    if isinstance(error, BaseExceptionGroup):
+        rest = error.split(AatsError)[1]
+        return exit_code(rest.exceptions[0] if rest and len(rest.exceptions) == 1 else rest or error.exceptions[0])
     if isinstance(error, AatsError):
         say(str(error))
         return BAD_INPUT if isinstance(error, (*_BAD_INPUT, UsageError)) else NO_TEAM

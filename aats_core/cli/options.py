@@ -8,11 +8,16 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-Json = Annotated[bool, Parameter("--json", negative="", help="Print JSON instead of text.")]
+Json = Annotated[bool, Parameter("--json", negative="", show_default=False, help="Print JSON instead of text.")]
 
 Overrides = Annotated[
-    list[str],
-    Parameter("--set", negative="", help="Set a field of the team file: `section.field=value`; may be repeated."),
+    list[str] | None,
+    Parameter("--set", negative="", help="Set a field of the team file: section.field=value; may be repeated."),
+]
+
+Inputs = Annotated[
+    list[str] | None,
+    Parameter("--input", negative="", help="Give an input of the plans a value: name=value; may be repeated."),
 ]
 
 TeamFilePath = Annotated[Path, Parameter(help="The team file (TOML).")]

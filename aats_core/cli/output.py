@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
@@ -93,6 +94,11 @@ def console(file: TextIO | None = None) -> Console:
 def one_line(value: object) -> str:
     """Return a value as one line that does nothing to a terminal."""
     return " ".join(clean(value).split()) if value is not None else ""
+
+
+def silence() -> None:
+    """Send everything that is still to be printed nowhere: its reader is gone."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _value(value: object) -> str:

@@ -1,0 +1,71 @@
+"""Plans followed to their end, be the team in this process or in another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Collection
+
+import msgspec
+
+from aats_core.cli.screen import Screen
+from aats_core.operations import Operations, PlanDetail
+from aats_core.task import PlanRecord, PlanState, TaskState
+
+RESYNC = 5.0
+"""Seconds without an event after which it is asked whether the plans still run: a watcher may miss events."""
+
+
+class Follower:
+    """Shows what happens in a team, and tells when plans have ended.
+
+    `watch` runs beside the rest, from before the first plan is submitted.
+    """
+
+    def __init__(self, team: Operations, screen: Screen) -> None:
+        self._team = team
+        self._screen = screen
+        self._ended: set[str] = set()
+        self._seen = asyncio.Event()
+        self._given_up = False
+        self._states: dict[str, dict[str, TaskState]] = {}
+
+    async def watch(self) -> None:
+        """Show every event until cancelled."""
+        async for event in self._team.watch():
+            self._screen.event(event)
+            self._states.setdefault(event.plan, {})[event.name] = event.state
+            if event.plan_state is not PlanState.ACTIVE:
+                self._ended.add(event.plan)
+            self._seen.set()
+
+    async def follow(self, records: Collection[PlanRecord]) -> list[PlanDetail]:
+        """Show plans, wait until each has ended or `give_up` is called, and return them with their tasks."""
+        for record in records:
+            self._screen.begin(await self._team.plan(record.id))
+        waiting = {record.id for record in records if record.state is PlanState.ACTIVE}
+        while (waiting := waiting - self._ended) and not self._given_up:
+            self._seen.clear()
+            try:
+                async with asyncio.timeout(RESYNC):
+                    await self._seen.wait()
+            except TimeoutError:
+                await self._ask_for(waiting)
+        return [await self._team.plan(record.id) for record in records]
+
+    def give_up(self) -> None:
+        """Wait for no plan any longer."""
+        self._given_up = True
+        self._seen.set()
+
+    def latest(self, detail: PlanDetail) -> PlanDetail:
+        """Return a plan with its counts brought up to what has been seen since."""
+        states = {task.task.name: task.state for task in detail.tasks} | self._states.get(detail.plan.id, {})
+        counts = {str(state): count for state, count in Counter(states.values()).items()}
+        return PlanDetail(msgspec.structs.replace(detail.plan, counts=counts), detail.tasks)
+
+    async def _ask_for(self, waiting: Collection[str]) -> None:
+        active = {record.id for record in await self._team.plans(PlanState.ACTIVE, limit=1000)}
+        for plan in set(waiting) - active:
+            if (await self._team.plan(plan)).plan.state is not PlanState.ACTIVE:
+                self._ended.add(plan)

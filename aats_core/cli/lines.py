@@ -1,0 +1,47 @@
+"""Progress where the output is piped: a line for each transition, or a JSON object."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from aats_core.cli.output import one_line, print_json_line
+from aats_core.cli.screen import Display
+from aats_core.cli.words import clock_time, plural
+from aats_core.operations import PlanDetail, TaskEvent
+
+
+class Lines(Display):
+    """Prints time, task, state and reason of every transition."""
+
+    def begin(self, plan: PlanDetail) -> None:
+        """Say what is to be carried out."""
+        deadline = f", deadline {clock_time(plan.plan.deadline)}" if plan.plan.deadline is not None else ""
+        print(
+            f"{clock_time(plan.plan.submitted)}  {plan.plan.id}: {plural(len(plan.tasks), 'task')}{deadline}",
+            flush=True,
+        )
+
+    def event(self, event: TaskEvent) -> None:
+        """Print a line."""
+        said = event.progress or event.reason
+        parts = (clock_time(event.time), f"{event.plan}/{event.name}", f"{event.state:<9}", event.worker, said)
+        print("  ".join(one_line(part) if part is said else part for part in parts if part).rstrip(), flush=True)
+
+
+class JsonLines(Display):
+    """Prints every event as a JSON object whose `type` is `plan` or `task`."""
+
+    def begin(self, plan: PlanDetail) -> None:
+        """Print the plan as it stands, without its tasks."""
+        print_json_line(typed("plan", plan.plan))
+
+    def event(self, event: TaskEvent) -> None:
+        """Print the event."""
+        print_json_line(typed("task", event))
+
+
+def typed(type: str, value: Any) -> dict[str, Any]:
+    """Return a structure as a JSON object that says what it is."""
+    return {"type": type, **msgspec.to_builtins(value)}
