@@ -73,6 +73,6 @@ class Simulator(Protocol):
 
         `durations` holds the true run times by task name, in seconds, zero allowed; where a task is missing its own
         `estimate` counts, else one second. `start` is the Unix time at which the run begins, for the plan's deadlines.
-        The same arguments give the same answer. Raises `InvalidRequest` where `workers` is below one or a run time is
-        negative or not finite, and `Refused` where tasks need each other in a circle.
+        The same arguments give the same answer. Raises `InvalidRequest` where `workers` is below one, a run time is
+        negative or not finite, or tasks need each other in a circle.
         """

@@ -138,26 +138,21 @@ class Core:
         found: list[Assign] = []
         reserved: set[Worker] = set()
         contest = [
-            (first[0], number, lane)
+            (bound, number, lane)
             for number, lane in enumerate(self._queue.lanes())
-            if self._pool.has_room(lane.kind) and (first := lane.first()) is not None
+            if self._pool.has_room(lane.kind) and (bound := lane.flows.bound()) is not None
         ]
         heapq.heapify(contest)
         while contest:
-            urgency, number, lane = contest[0]
+            bound, number, lane = contest[0]
             first = lane.first()
             if first is None:
                 heapq.heappop(contest)
-            elif first[0] != urgency:
+                self._queue.close(lane)
+            elif first[0] != bound:
                 heapq.heapreplace(contest, (first[0], number, lane))
-            else:
-                node = first[1]
-                worker = self._pool.choose(node, reserved)
-                if worker is None:
-                    heapq.heappop(contest)
-                    self._reserve(node, reserved, now)
-                else:
-                    found.append(self._assign(node, worker, now))
+            elif not self._serve(first[1], reserved, found, now):
+                heapq.heappop(contest)
         return found
 
     def expire(self, now: float) -> list[LeaseExpired]:
@@ -229,6 +224,15 @@ class Core:
             plan.boost = int((now - plan.since) / self._settings.ageing)
             self._queue.touch(plan)
             self._ageing.add(plan.since + (plan.boost + 1) * self._settings.ageing, plan)
+
+    def _serve(self, node: Node, reserved: set[Worker], found: list[Assign], now: float) -> bool:
+        """Give a task to a worker where one can take it; tell whether another task of its lane may get one too."""
+        worker = self._pool.choose(node, reserved)
+        if worker is None:
+            self._reserve(node, reserved, now)
+            return False
+        found.append(self._assign(node, worker, now))
+        return self._pool.has_room(node.kind)
 
     def _assign(self, node: Node, worker: Worker, now: float) -> Assign:
         self._queue.drop(node)

@@ -38,6 +38,10 @@ class LazyHeap(Generic[T]):
         if known is None or key < known:
             self._push(key, item)
 
+    def bound(self) -> Any:
+        """Return a key that no item's is smaller than, without working any out; None where there is no item."""
+        return self._heap[0][0] if self._heap else None
+
     def first(self) -> tuple[Any, T] | None:
         """Return the smallest key and its item, or None where no item has a key."""
         heap, known = self._heap, self._known

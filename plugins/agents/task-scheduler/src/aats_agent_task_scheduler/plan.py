@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -135,13 +135,11 @@ class PlanGraph:
         """Tell whether to rank again: estimates changed, and enough was learned since to be worth going through all."""
         return self.ranked != estimates.version and self.learned > len(self.nodes) // 32
 
-    def share(self, kinds: Iterable[str]) -> tuple[int, int]:
+    def share(self, kinds: Sequence[str]) -> tuple[int, int]:
         """Return how many tasks of those kinds run, and when one was last assigned: what to be fair by."""
-        running = served = 0
-        for kind in kinds:
-            running += self.running.get(kind, 0)
-            served = max(served, self.served.get(kind, 0))
-        return running, served
+        if len(kinds) == 1:
+            return self.running.get(kinds[0], 0), self.served.get(kinds[0], 0)
+        return sum(self.running.get(kind, 0) for kind in kinds), max(self.served.get(kind, 0) for kind in kinds)
 
     def dissolve(self) -> None:
         """Let go of the nodes, which refer to the plan as it does to them."""

@@ -84,11 +84,12 @@ class ReadyQueue:
         self._lanes: dict[tuple[str, Resources], Lane] = {}
 
     def lanes(self) -> list[Lane]:
-        """Return the lanes that hold a task."""
-        empty = [key for key, lane in self._lanes.items() if lane.flows.first() is None]
-        for key in empty:
-            del self._lanes[key]
+        """Return all lanes, some of them perhaps empty."""
         return list(self._lanes.values())
+
+    def close(self, lane: Lane) -> None:
+        """Do away with an empty lane."""
+        del self._lanes[lane.kind, lane.resources]
 
     def push(self, node: Node) -> None:
         """Put a task in line."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Mapping
-from graphlib import CycleError, TopologicalSorter
 
 import msgspec
 
 from aats_agent_task_scheduler.core import Core
 from aats_agent_task_scheduler.estimates import Estimates
 from aats_agent_task_scheduler.settings import SchedulerSettings
-from aats_core.errors import InvalidRequest, Refused
+from aats_core.errors import InvalidRequest
+from aats_core.plans.graph import critical_path, dependents, lower_bound, needs_of, topological_order
 from aats_core.scheduling import Estimates as Knowledge
 from aats_core.scheduling import SimulatedTask, Simulation
 from aats_core.task import Assign, Plan, PlanAdded, Task, TaskEnded, TaskReady, When, WorkerStatus
@@ -52,10 +52,10 @@ class _Course:
     """
 
     def __init__(self, plan: Plan, seconds: dict[str, float], *, knowledge: Knowledge, start: float) -> None:
-        self.seconds = seconds
         self.knowledge: Knowledge = knowledge
-        self.needs = {task.name: [need for need in task.needs if need in seconds] for task in plan.tasks}
+        self.needs = needs_of(plan.tasks)
         self.runs = self._outcomes(plan)
+        self.seconds = {name: seconds[name] if runs else 0.0 for name, runs in self.runs.items()}
         self.deadlines = {task.name: _earliest(start, task.deadline, plan.deadline) for task in plan.tasks}
         self.plan = PlanAdded(PLAN, plan.priority, None, tuple(self._told(task) for task in plan.tasks))
 
@@ -65,48 +65,30 @@ class _Course:
         return msgspec.structs.replace(task, estimate=estimate, deadline=self.deadlines[task.name])
 
     def _outcomes(self, plan: Plan) -> dict[str, bool]:
-        """Return whether each task runs where none fails, each task after its needs."""
+        """Return whether each task runs where none fails."""
         whens = {task.name: task.when for task in plan.tasks}
         runs: dict[str, bool] = {}
-        try:
-            for name in TopologicalSorter(self.needs).static_order():
-                done = all(runs[need] for need in self.needs[name])
-                runs[name] = whens[name] is When.ENDED or (whens[name] is When.DONE and done)
-        except CycleError as error:
-            raise Refused([f"tasks need each other in a circle: {' -> '.join(error.args[1])}"], plan.name) from error
+        for name in topological_order(self.needs):
+            done = all(runs.get(need, True) for need in self.needs[name])
+            runs[name] = whens[name] is When.ENDED or (whens[name] is When.DONE and done)
         return runs
-
-    def critical_path(self) -> tuple[str, ...]:
-        """Return the longest chain of needs, first task first."""
-        before: dict[str, str | None] = {}
-        ends: dict[str, float] = {}
-        for name, runs in self.runs.items():
-            last = before[name] = max(self.needs[name], key=ends.__getitem__, default=None)
-            ends[name] = (ends[last] if last is not None else 0.0) + (self.seconds[name] if runs else 0.0)
-        path: list[str] = []
-        step = max(ends, key=ends.__getitem__, default=None)
-        while step is not None:
-            if self.runs[step]:
-                path.append(step)
-            step = before[step]
-        return tuple(reversed(path))
 
     def judge(self, tasks: list[SimulatedTask], workers: int) -> Simulation:
         """Return the figures of a run."""
-        path = self.critical_path()
-        work = math.fsum(self.seconds[task.name] for task in tasks)
+        path = critical_path(self.needs, self.seconds).tasks
+        work = math.fsum(self.seconds.values())
         makespan = max((task.end for task in tasks), default=0.0)
         return Simulation(
             workers=workers,
             estimates=self.knowledge,
             makespan=makespan,
-            lower_bound=max(math.fsum(self.seconds[name] for name in path), work / workers),
+            lower_bound=lower_bound(self.needs, self.seconds, workers),
             work=work,
             utilisation=work / (makespan * workers) if makespan else 1.0,
             speedup=work / makespan if makespan else 1.0,
-            critical_path=path,
+            critical_path=tuple(name for name in path if self.runs[name]),
             missed=tuple(task.name for task in tasks if task.missed),
-            skipped=tuple(name for name, runs in self.runs.items() if not runs),
+            skipped=tuple(task.name for task in self.plan.tasks if not self.runs[task.name]),
             tasks=tuple(tasks),
         )
 
@@ -119,11 +101,11 @@ class _Run:
         self._core = core
         self._finishes: list[tuple[float, int, Assign]] = []
         self._tasks: list[SimulatedTask] = []
-        self._missing = {name: len(needs) for name, needs in course.needs.items()}
-        self._after: dict[str, list[str]] = {}
-        for name, needs in course.needs.items():
-            for need in needs:
-                self._after.setdefault(need, []).append(name)
+        self._after = dependents(course.needs)
+        self._missing = dict.fromkeys(course.needs, 0)
+        for followers in self._after.values():
+            for follower in followers:
+                self._missing[follower] += 1
         self._hire(workers)
 
     def _hire(self, workers: int) -> None:
@@ -160,7 +142,7 @@ class _Run:
 
     def _freed_by(self, name: str) -> list[str]:
         freed = []
-        for follower in self._after.get(name, ()):
+        for follower in self._after[name]:
             self._missing[follower] -= 1
             if self._missing[follower] == 0:
                 freed.append(follower)
