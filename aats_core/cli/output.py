@@ -55,21 +55,24 @@ def print_facts(facts: Iterable[tuple[str, object]]) -> None:
     print()
 
 
-def print_table(heads: Sequence[str], rows: Iterable[Row]) -> None:
-    """Print a table: cut to the width of a terminal, and complete, a row a line, where it is piped."""
+def print_table(heads: Sequence[str], rows: Iterable[Row], *, wrap: bool = False) -> None:
+    """Print a table: on a terminal cut to its width (or with `wrap` folded), where piped complete, a row a line.
+
+    A column without any value is left out.
+    """
     cells = [[one_line(cell) for cell in row] for row in rows]
     used = [index for index in range(len(heads)) if index == 0 or not cells or any(row[index] for row in cells)]
     heads = [heads[index] for index in used]
     cells = [[row[index] for index in used] for row in cells]
     if sys.stdout.isatty():
-        _print_rich(heads, cells)
+        _print_rich(heads, cells, wrap=wrap)
         return
     widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
     for row in (heads, *cells):
         print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _print_rich(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def _print_rich(heads: Sequence[str], rows: Sequence[Sequence[str]], *, wrap: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -78,7 +81,8 @@ def _print_rich(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for index, head in enumerate(heads):
         first = min(widest, max(terminal.width - _REST, 8)) if index == 0 else None
-        table.add_column(head, overflow="ellipsis", no_wrap=True, min_width=first)
+        fold = wrap and index > 0
+        table.add_column(head, overflow="fold" if fold else "ellipsis", no_wrap=not fold, min_width=first)
     for row in rows:
         table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
     terminal.print(table)

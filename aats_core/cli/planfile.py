@@ -24,18 +24,24 @@ class PlanFile(msgspec.Struct, frozen=True):
 
 
 def load_plan(path: Path, *, inputs: Sequence[str] = (), kinds: Collection[str] | None = None) -> PlanFile:
+    """Read a plan to be submitted, as `load_source` does."""
+    source = load_source(path, now=time.time(), inputs=inputs, kinds=kinds)
+    digest = hashlib.sha256(msgspec.json.encode([str(path.resolve()), sorted(inputs)]))
+    digest.update(path.read_bytes())
+    return PlanFile(path, source.plan, digest.hexdigest()[:32])
+
+
+def load_source(
+    path: Path, *, now: float, inputs: Sequence[str] = (), kinds: Collection[str] | None = None
+) -> PlanSource:
     """Read a plan; raises `Refused` with all that is wrong with it, and `UsageError` for an input without a value.
 
     `inputs` are `name=value`; a value is taken as JSON where the plan's own is not text.
     """
     given = dict(_split(text) for text in inputs)
-    now = time.time()
-    source = read_plan(path, now=now, kinds=kinds if not given else None)
-    if given:
-        source = read_plan(path, now=now, kinds=kinds, inputs=_typed(given, source))
-    digest = hashlib.sha256(msgspec.json.encode([str(path.resolve()), sorted(given.items())]))
-    digest.update(path.read_bytes())
-    return PlanFile(path, source.plan, digest.hexdigest()[:32])
+    if not given:
+        return read_plan(path, now=now, kinds=kinds)
+    return read_plan(path, now=now, kinds=kinds, inputs=_typed(given, read_plan(path, now=now)))
 
 
 def _split(text: str) -> tuple[str, str]:
