@@ -69,22 +69,24 @@ class Layers(BaseSettings):
 def read_file(path: Path) -> dict[str, Any]:
     """Return what a TOML file says; raises `SettingsError` with file and line where it cannot be read."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise SettingsError(f"{path}: there is no such file") from error
     except OSError as error:
         raise SettingsError(f"{path}: it cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise SettingsError(
-            f"{path}: it is not UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}"
+            f"{path}: it is not UTF-8 text: byte {error.start} is {error.object[error.start]:#x}"
         ) from error
+    try:
+        return tomllib.loads(text)
     except RecursionError as error:
         raise SettingsError(f"{path}: its tables are nested too deeply") from error
     except tomllib.TOMLDecodeError as error:
-        what, line = str(error), ""
-        if at := re.search(r" \(at (?:line (\d+), column \d+|end of document)\)$", what):
-            line = f":{at[1]}" if at[1] else ""
-        raise SettingsError(f"{path}{line}: not valid TOML: {redact(what)}") from error
+        what = str(error)
+        at = re.search(r" \(at line (\d+), column \d+\)$", what)
+        line = at[1] if at else len(text.splitlines())
+        raise SettingsError(f"{path}:{line}: not valid TOML: {redact(what)}") from error
 
 
 def read_override(text: str) -> Setting:
