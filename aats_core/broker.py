@@ -17,7 +17,8 @@ class Delivery(ABC):
     """One message in the hands of one consumer, until it is acknowledged, given back or rejected.
 
     `attempt` counts how often the message was handed out, this time included, and is 1 at first; it is counted
-    before the handler runs, so a message that kills its consumer is counted too.
+    before the handler runs, so a message that kills its consumer is counted too. Settling a delivery twice, or one
+    whose lease is lost, takes the message from nobody else and raises nothing.
     """
 
     topic: str
@@ -47,8 +48,9 @@ class Delivery(ABC):
 class Subscription(ABC):
     """A consumer of one topic for one group: an async context manager and an async iterator of deliveries.
 
-    The group exists from `__aenter__` on, and what is published later reaches it. Leaving gives back at once
-    what was delivered but not settled. Iteration waits through an outage of the broker.
+    The group exists from `__aenter__` on, and what is published later reaches it, also while it has no consumer.
+    Leaving gives back at once what was delivered but not settled. Iteration waits through an outage of the broker,
+    and ends when the broker is closed; cancelling the wait for a delivery loses none.
     """
 
     @abstractmethod
@@ -92,8 +94,9 @@ class Broker(ABC):
     2. At least once: what a consumer does not settle, because it died or its lease ran out, is delivered again.
     3. After `max_attempts` deliveries a message is in the dead letters of its topic, and can be replayed.
     4. Consumers of one group share the messages; every group gets every message. A topic to subscribe to may hold
-       `*` for any one of its dot-separated words.
-    5. Messages with the same key reach a group in the order they were published.
+       `*` for any one of its dot-separated words; a group belongs to that topic or pattern.
+    5. Messages of one topic with the same key reach a group in the order they were published: one is not delivered
+       while an earlier one is unsettled, whatever their priorities.
     6. A waiting message of smaller `priority` number is delivered before one of a larger.
     7. A message with `not_before` is not delivered before that time (Unix seconds).
     8. A consumer holds at most `prefetch` unsettled deliveries; a slow one holds back no other, and the
@@ -156,6 +159,4 @@ def topic_matches(pattern: str, topic: str) -> bool:
     if "*" not in pattern:
         return pattern == topic
     wanted, words = pattern.split("."), topic.split(".")
-    return len(wanted) == len(words) and all(
-        want in ("*", word) for want, word in zip(wanted, words, strict=True)
-    )
+    return len(wanted) == len(words) and all(want in ("*", word) for want, word in zip(wanted, words, strict=True))
