@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from aats_core.testing.brokers_dead_letters import DeadLetterPromises
@@ -43,8 +43,9 @@ class BrokerContract(
             Machine,
             settings=settings(
                 max_examples=self.examples,
-                stateful_step_count=30,
+                stateful_step_count=50,
                 deadline=None,
+                phases=[Phase.generate],  # a failing step waits for `patience`: making it smaller would take hours
                 database=None,
                 suppress_health_check=list(HealthCheck),
             ),

@@ -33,6 +33,7 @@ def promise(number: int, **settings: float) -> Callable[[Callable[[H, Broker], C
 
         test.__name__, test.__qualname__ = scenario.__name__, scenario.__qualname__
         test.__doc__, test.__module__ = scenario.__doc__, scenario.__module__
+        vars(test)["promise"] = number
         return test
 
     return decorate
@@ -76,7 +77,7 @@ class BrokerHarness(ABC):
     """Seconds that a test waits for what has to happen."""
     quiet: float = 0.2
     """Seconds that a test waits to see that something does not happen."""
-    examples: int = 20
+    examples: int = 50
     """How many random sequences of calls are tried."""
     lacks: ClassVar[Mapping[int, str]] = {}
     """The promises that the broker cannot keep, by number, each with the reason; their tests are skipped."""

@@ -69,11 +69,12 @@ class BrokerMachine(RuleBasedStateMachine):
         for group in GROUPS:
             self.waiting[group].append(Expected(self.published, key))
 
-    @rule(group=st.sampled_from(GROUPS))
-    def receive(self, group: str) -> None:
-        """Receive, where something has to come."""
-        if self._allowed(group):
-            self._receive(group)
+    @rule(group=st.sampled_from(GROUPS), at_most=st.integers(1, 3))
+    def receive(self, group: str, at_most: int) -> None:
+        """Receive, as long as something has to come."""
+        for _ in range(at_most):
+            if self._allowed(group):
+                self._receive(group)
 
     @rule(group=st.sampled_from(GROUPS), how=st.sampled_from(["ack", "nack", "reject"]), which=st.integers(0, 99))
     def settle(self, group: str, how: str, which: int) -> None:

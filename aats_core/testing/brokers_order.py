@@ -6,8 +6,8 @@ import asyncio
 import random
 from collections import defaultdict
 
-from aats_core.broker import Broker, Subscription
-from aats_core.testing.brokers_harness import BrokerHarness, create_group, number, promise, publish_all
+from aats_core.broker import Broker, Delivery
+from aats_core.testing.brokers_harness import BrokerHarness, Inbox, create_group, number, promise, publish_all
 
 
 class OrderPromises(BrokerHarness):
@@ -95,26 +95,32 @@ class OrderPromises(BrokerHarness):
         complete = asyncio.Event()
         dice = random.Random(7)
 
-        async def consume(subscription: Subscription) -> None:
-            async for delivery in subscription:
-                key, value = delivery.message.read(tuple[str, int])
-                await asyncio.sleep(0.001 * dice.random())
-                if delivery.attempt == 1 and dice.random() < 0.2:
-                    await delivery.nack()
-                    continue
-                handled[key].append(value)
-                await delivery.ack()
-                if sum(map(len, handled.values())) == each * len(keys):
-                    complete.set()
+        async def handle(delivery: Delivery) -> None:
+            key, value = delivery.message.read(tuple[str, int])
+            await asyncio.sleep(0.002 * dice.random())
+            if delivery.attempt == 1 and dice.random() < 0.2:
+                return await delivery.nack()
+            handled[key].append(value)
+            if sum(map(len, handled.values())) == each * len(keys):
+                complete.set()
+            return await delivery.ack()
 
-        async with self.client() as other, broker.subscribe(topic, "g") as one, other.subscribe(topic, "g") as two:
-            consumers = [asyncio.ensure_future(consume(subscription)) for subscription in (one, two)]
+        async def consume(deliveries: Inbox, tasks: asyncio.TaskGroup) -> None:
+            async for delivery in deliveries:
+                tasks.create_task(handle(delivery))
+
+        async with (
+            self.client() as other,
+            broker.subscribe(topic, "g") as one,
+            other.subscribe(topic, "g") as two,
+            self.inbox(one, two) as inbox,
+            asyncio.TaskGroup() as tasks,
+        ):
+            consuming = tasks.create_task(consume(inbox, tasks))
             for value in range(each):
                 await asyncio.gather(*(publish_all(broker, topic, [key, value], key=key) for key in keys))
             await self.within(complete.wait(), "not every message was handled")
-            for consumer in consumers:
-                consumer.cancel()
-            await asyncio.gather(*consumers, return_exceptions=True)
+            consuming.cancel()
         assert handled == {key: list(range(each)) for key in keys}
 
     @promise(6)
