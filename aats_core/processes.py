@@ -25,9 +25,10 @@ MARGIN = launcher.LAST + 5.0
 class Process:
     """A program that was started. It ends by itself, by `end`, or with the process that started it."""
 
-    def __init__(self, pid: int, line: _Line) -> None:
+    def __init__(self, pid: int, line: _Line, grace: float) -> None:
         self.pid = pid
         self._line = line
+        self._grace = grace
 
     async def wait(self) -> int:
         """Wait until the program and all that it started has ended; returns its exit code, or minus the signal.
@@ -42,6 +43,22 @@ class Process:
     def end(self) -> None:
         """Have the program and all that it started end: SIGTERM, and SIGKILL after the grace time."""
         self._line.end()
+
+    async def stop(self) -> None:
+        """Have it end, and return once it has; a cancellation that comes meanwhile is raised after that.
+
+        Takes the grace time and a few seconds at most, whatever the program does.
+        """
+        self.end()
+        loop, cancelled = asyncio.get_running_loop(), None
+        deadline = loop.time() + self._grace + MARGIN
+        while not self._line.ended.done() and loop.time() < deadline:
+            try:
+                await asyncio.wait([self._line.ended], timeout=deadline - loop.time())
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
 
 
 class Processes:
@@ -87,7 +104,7 @@ class Processes:
             raise
         if "pid" not in said:
             raise _reason(said, program=argv[0], cwd=place)
-        return Process(said["pid"], line)
+        return Process(said["pid"], line, self._grace)
 
     async def close(self) -> None:
         """End whatever still runs, wait for that, and end the launcher; closing twice is harmless."""

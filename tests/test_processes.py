@@ -241,6 +241,19 @@ class TestEnd:
             process.end()
             assert await process.wait() == -signal.SIGTERM
 
+        play(scenario, grace=PATIENCE)
+
+    def test_stopping_waits_for_the_end_even_while_it_is_cancelled(self, tmp_path: Path) -> None:
+        async def scenario(processes: Processes) -> None:
+            process, pids = await start_family(processes, tmp_path)
+            stopping = asyncio.ensure_future(process.stop())
+            for _ in range(3):
+                await asyncio.sleep(0)
+                stopping.cancel()
+            await asyncio.wait({stopping})
+            assert stopping.cancelled()
+            assert not any(map(running, pids))
+
         play(scenario)
 
     def test_what_a_program_leaves_running_ends_with_it(self, tmp_path: Path) -> None:
