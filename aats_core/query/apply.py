@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from datetime import datetime
 from decimal import Context, Decimal, InvalidOperation, Overflow
+from operator import itemgetter
 from typing import Any
 
 from aats_core.errors import InvalidQuery
 from aats_core.query.filters import And, Clause, Compare, Comparison, In, Or, Path
 from aats_core.query.match import matcher
-from aats_core.query.order import sorted_by
 from aats_core.query.updates import (
     AddToSet,
     Bound,
@@ -66,11 +67,11 @@ def upserted(filter: Clause, changes: Changes, now: datetime) -> dict[str, Any]:
     It has no `_id` where neither says one. Raises `InvalidQuery` where the filter asks for two values at one path.
     """
     document: dict[str, Any] = {}
-    seen: dict[Path, Any] = {}
-    for path, value in _equalities(filter):
-        if path in seen:
-            raise InvalidQuery(f"filter: an upsert cannot tell which value {'.'.join(path)} has")
-        seen[path] = value
+    equalities = sorted(_equalities(filter), key=itemgetter(0))
+    for (one, _), (other, _) in itertools.pairwise(equalities):
+        if other[: len(one)] == one:
+            raise InvalidQuery(f"filter: an upsert cannot tell what {'.'.join(other)} is, it is asked for twice")
+    for path, value in equalities:
         _put(document, path, value)
     result = updated({k: v for k, v in document.items() if k != "_id"}, changes, now, inserting=True)
     if "_id" in document:
@@ -85,7 +86,7 @@ def _equalities(clause: Clause) -> list[tuple[Path, Any]]:
         return [pair for each in clause.clauses for pair in _equalities(each)]
     if isinstance(clause, Compare) and clause.comparison is Comparison.EQ:
         return [(clause.path, clause.operand)]
-    if isinstance(clause, In) and len(clause.operands) == 1 and not clause.patterns:
+    if isinstance(clause, In) and not clause.patterns and len(set(map(sort_key, clause.operands))) == 1:
         return [(clause.path, clause.operands[0])]
     return []
 
@@ -117,6 +118,18 @@ def _child(node: Any, part: str) -> Any:
 def _get(document: dict[str, Any], path: Path) -> Any:
     node: Any = document
     for part in path:
+        node = _child(node, part)
+        if node is MISSING:
+            return MISSING
+    return node
+
+
+def _get_strictly(document: dict[str, Any], path: Path, operator: str) -> Any:
+    """Return what is at a path; raises `InvalidQuery` where something else than an object or element is in the way."""
+    node: Any = document
+    for part in path:
+        if node.__class__ is not dict and (node.__class__ is not list or _index(part) < 0):
+            raise InvalidQuery(f"update.{operator}.{'.'.join(path)}: cannot go on to {part!r} from {node!r}")
         node = _child(node, part)
         if node is MISSING:
             return MISSING
@@ -158,7 +171,7 @@ def _remove(document: dict[str, Any], path: Path) -> None:
 
 
 def _array_at(document: dict[str, Any], path: Path, operator: str) -> Any:
-    value = _get(document, path)
+    value = _get_strictly(document, path, operator)
     if value is not MISSING and value.__class__ is not list:
         raise InvalidQuery(f"update.{operator}.{'.'.join(path)}: there is no array but {value!r}")
     return value
@@ -225,13 +238,14 @@ def _bound(document: dict[str, Any], operation: Bound) -> None:
 
 
 def _rename(document: dict[str, Any], operation: Rename) -> None:
+    value = _get_strictly(document, operation.path, "$rename")
+    if value is MISSING:
+        return
     for path in (operation.path, operation.target):
         if any(_get(document, path[:end]).__class__ is list for end in range(1, len(path))):
             raise InvalidQuery(f"update.$rename: {'.'.join(path)} leads through an array")
-    value = _get(document, operation.path)
-    if value is not MISSING:
-        _remove(document, operation.path)
-        _put(document, operation.target, value)
+    _remove(document, operation.path)
+    _put(document, operation.target, value)
 
 
 def _push(document: dict[str, Any], operation: Push) -> None:
@@ -240,7 +254,8 @@ def _push(document: dict[str, Any], operation: Push) -> None:
     at = len(array) if operation.position is None else operation.position
     array[at:at] = [_copy(item) for item in operation.values]
     if operation.sort:
-        array[:] = sorted_by(array, operation.sort)
+        for path, direction in reversed(operation.sort):
+            array.sort(key=lambda item, path=path: sort_key(_get(item, path)), reverse=direction < 0)  # type: ignore[misc]
     if operation.slice is not None:
         array[:] = array[: operation.slice] if operation.slice >= 0 else array[operation.slice :]
     if value is MISSING:

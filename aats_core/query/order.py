@@ -52,5 +52,5 @@ def values_at(node: Any, path: Path) -> list[Any]:
 def _values_within(array: list[Any], path: Path) -> list[Any]:
     if path[0].isdecimal() and int(path[0]) < len(array):
         return values_at(array[int(path[0])], path[1:])
-    found = [value for element in array if element.__class__ is dict for value in values_at(element, path)]
+    found = [v for e in array for v in (values_at(e, path) if e.__class__ is dict else [MISSING])]
     return found or [MISSING]
