@@ -150,3 +150,13 @@ def parts(site: Site) -> Catalog:
     """Plugins with the names of the embedded ones, and `shell` and `jira`, that do next to nothing."""
     site.add("acme-parts", ENTRY_POINTS, modules={"acme_parts": PARTS})
     return site.catalog()
+
+
+@pytest.fixture
+def probe(site: Site) -> Site:
+    """A site with the agent plugin `probe`."""
+    source = (Path(__file__).parent / "probe" / "aats_test_probe.py").read_text()
+    site.add(
+        "aats-test-probe", {"aats.agents": {"probe": "aats_test_probe:Probe"}}, modules={"aats_test_probe": source}
+    )
+    return site

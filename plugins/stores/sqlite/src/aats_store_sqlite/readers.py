@@ -18,22 +18,26 @@ T = TypeVar("T")
 
 
 class Readers:
-    """Runs functions that read in threads."""
+    """Runs functions that read in threads, from `start` to `stop`."""
 
-    def __init__(self, connections: Sequence[apsw.Connection], path: Path) -> None:
+    _loop: asyncio.AbstractEventLoop
+
+    def __init__(self, path: Path) -> None:
         self._path = path
         self._queue: SimpleQueue[tuple[Callable[[apsw.Connection], Any], asyncio.Future[Any]] | None] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._closed = True
+
+    def start(self, connections: Sequence[apsw.Connection]) -> None:
+        """Begin to take functions."""
         self._loop = asyncio.get_running_loop()
         self._threads = [
             threading.Thread(target=self._run, args=(each,), name=f"aats-sqlite-reader-{number}", daemon=True)
             for number, each in enumerate(connections)
         ]
-        self._closed = False
-
-    def start(self) -> None:
-        """Begin to take functions."""
         for thread in self._threads:
             thread.start()
+        self._closed = False
 
     async def stop(self) -> None:
         """Finish what was begun, and end the threads."""
@@ -47,7 +51,7 @@ class Readers:
     async def run(self, read: Callable[[apsw.Connection], T]) -> T:
         """Return what a function reads from a snapshot of its own."""
         if self._closed:
-            raise StoreUnavailable(f"{self._path}: the store is closed")
+            raise StoreUnavailable(f"{self._path}: the store is not connected")
         future: asyncio.Future[T] = self._loop.create_future()
         self._queue.put((read, future))
         return await future

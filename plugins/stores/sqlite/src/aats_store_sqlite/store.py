@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import apsw
 
 from aats_core.clock import Clock
-from aats_core.errors import AatsError, StoreUnavailable
+from aats_core.errors import AatsError
 from aats_core.health import Health, HealthStatus
 from aats_core.settings import TeamInfo
 from aats_core.store import Capability, Store
@@ -36,16 +36,14 @@ class SqliteStore(Store):
         self._clock = clock
         self._path = info.state_dir / (settings.path or Path("store.db"))
         self._catalog = Catalog(info.namespace)
-        self._capabilities: tuple[Capability, ...] = ()
-        self._writer: Writer | None = None
-        self._readers: Readers | None = None
+        self._writer = Writer(self._path)
+        self._readers = Readers(self._path)
+        self._capabilities = (SqliteRecords(self._writer, self._readers, self._catalog),)
         self._connection: apsw.Connection | None = None
 
     @property
     def capabilities(self) -> Sequence[Capability]:
         """Records."""
-        if not self._capabilities:
-            raise StoreUnavailable(f"{self._path}: the store is not connected")
         return self._capabilities
 
     async def connect(self) -> None:
@@ -53,11 +51,8 @@ class SqliteStore(Store):
         writing, reading = await asyncio.to_thread(self._open)
         self._connection = writing
         self._catalog.load(writing)
-        self._writer = Writer(Session(writing, self._catalog, self._clock), self._path)
-        self._readers = Readers(reading, self._path)
-        self._writer.start()
-        self._readers.start()
-        self._capabilities = (SqliteRecords(self._writer, self._readers, self._catalog),)
+        self._writer.start(Session(writing, self._catalog, self._clock))
+        self._readers.start(reading)
 
     def _open(self) -> tuple[apsw.Connection, list[apsw.Connection]]:
         timeout = self._settings.timeout
@@ -67,7 +62,7 @@ class SqliteStore(Store):
 
     async def close(self) -> None:
         """Finish what was begun and close the file."""
-        if self._writer is None or self._readers is None or self._connection is None:
+        if self._connection is None:
             return
         await self._readers.stop()
         await self._writer.stop()
@@ -75,7 +70,7 @@ class SqliteStore(Store):
 
     async def health(self) -> Health:
         """Say whether the file can be read and written."""
-        if self._writer is None:
+        if self._connection is None:
             return Health(HealthStatus.DOWN, f"{self._path}: the store is not connected")
         try:
             async with asyncio.timeout(self._settings.timeout):

@@ -45,20 +45,24 @@ class Exclusive:
 
 
 class Writer:
-    """Runs jobs in a thread of its own."""
+    """Runs jobs in a thread of its own, from `start` to `stop`."""
 
-    def __init__(self, session: Session, path: Path) -> None:
-        self._session = session
+    _session: Session
+    _loop: asyncio.AbstractEventLoop
+    _ended: asyncio.Future[None]
+
+    def __init__(self, path: Path) -> None:
         self._path = path
         self._queue: SimpleQueue[Job | Exclusive | None] = SimpleQueue()
+        self._closed = True
+
+    def start(self, session: Session) -> None:
+        """Begin to take jobs."""
+        self._session = session
         self._loop = asyncio.get_running_loop()
-        self._thread = threading.Thread(target=self._run, name="aats-sqlite-writer", daemon=True)
         self._ended = self._loop.create_future()
         self._closed = False
-
-    def start(self) -> None:
-        """Begin to take jobs."""
-        self._thread.start()
+        threading.Thread(target=self._run, name="aats-sqlite-writer", daemon=True).start()
 
     async def stop(self) -> None:
         """Finish the jobs that were submitted and end the thread."""
@@ -69,7 +73,7 @@ class Writer:
 
     def submit(self, step: Step, *, atomic: bool = False) -> asyncio.Future[Any]:
         """Have something done in the next commit; the future is done once that is durable."""
-        future = self._loop.create_future()
+        future = asyncio.get_running_loop().create_future()
         self._put(Job(step, future, atomic=atomic))
         return future
 
@@ -79,7 +83,7 @@ class Writer:
 
     def _put(self, job: Job | Exclusive) -> None:
         if self._closed:
-            raise StoreUnavailable(f"{self._path}: the store is closed")
+            raise StoreUnavailable(f"{self._path}: the store is not connected")
         self._queue.put(job)
 
     def _run(self) -> None:
