@@ -28,7 +28,8 @@ def lint(session: nox.Session) -> None:
     install(session, "lint", "test")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
-    session.run("mypy", "aats_core", *(str(path / "src") for path in PLUGINS))
+    packages = ["aats_core", *(path.name for path in ROOT.glob("plugins/*/*/src/*/"))]
+    session.run("mypy", *(argument for name in packages for argument in ("-p", name)))
     session.run("lint-imports")
 
 
