@@ -22,20 +22,23 @@ def complete(arguments: list[str]) -> int:
     chosen: Shell | None = shell or None  # type: ignore[assignment]  # one of those, as checked
     try:
         if option == "--show-completion":
-            print(whole_app().generate_completion(shell=chosen))
-            return 0
-        path = whole_app().install_completion(shell=chosen)
+            script = whole_app().generate_completion(shell=chosen)
+        else:
+            path = whole_app().install_completion(shell=chosen)
     except ShellDetectionError as error:
         raise UsageError(f"{option}: name the shell, one of {', '.join(get_args(Shell))}") from error
     except OSError as error:
         raise UsageError(f"{option}: {error.filename}: {error.strerror}") from error
+    if option == "--show-completion":
+        print(script)
+        return 0
     print(f"The completion of aats is in {path}. It works in every shell that is opened from now on.")
     return 0
 
 
 def whole_app() -> App:
     """Return one parser with all commands and their options."""
-    root = App(name="aats", help_flags=("--help", "-h"), version_flags=("--version",))
+    root = App(name="aats", help_flags=("--help", "-h"), version_flags=())
     groups: dict[str, App] = {}
     for command in COMMANDS.values():
         *group, name = command.name.split()
@@ -46,6 +49,6 @@ def whole_app() -> App:
                 root.command(groups[word])
             parent = groups[word]
         parent.command(app_of(command, name))
-    for flag in ("--install-completion", "--show-completion"):
+    for flag in ("--version", "--install-completion", "--show-completion"):
         root.command(App(name=flag, help_flags=(), version_flags=()))
     return root

@@ -41,21 +41,27 @@ def unknown_command(arguments: list[str]) -> UsageError:
 
 def exit_code(error: BaseException) -> int:
     """Say on stderr what went wrong, and return the exit code; of an unexpected error the traceback goes to a file."""
-    if isinstance(error, SystemExit):
-        return error.code if isinstance(error.code, int) else int(error.code is not None)
-    if isinstance(error, BrokenPipeError):
+    cause = _cause(error)
+    if isinstance(cause, SystemExit):
+        return cause.code if isinstance(cause.code, int) else int(cause.code is not None)
+    if isinstance(cause, BrokenPipeError):
         return _stop_writing()
-    if isinstance(error, KeyboardInterrupt):
+    if isinstance(cause, KeyboardInterrupt):
         say("interrupted")
         return INTERRUPTED
-    if isinstance(error, BaseExceptionGroup):
-        rest = error.split(AatsError)[1]
-        return exit_code(rest.exceptions[0] if rest and len(rest.exceptions) == 1 else rest or error.exceptions[0])
-    if isinstance(error, AatsError):
-        say(str(error))
-        return BAD_INPUT if isinstance(error, (*_BAD_INPUT, UsageError)) else NO_TEAM
-    say(f"this should not have happened: {type(error).__name__}: {error}\n{_keep_traceback(error)}")
+    if isinstance(cause, AatsError):
+        say(str(cause))
+        return BAD_INPUT if isinstance(cause, (*_BAD_INPUT, UsageError)) else NO_TEAM
+    say(f"this should not have happened: {type(cause).__name__}: {cause}\n{_keep_traceback(error)}")
     return NO_TEAM
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Return the error that a group is about: the first that is not expected, or else the first."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    unexpected = error.split(AatsError)[1]
+    return _cause((unexpected or error).exceptions[0])
 
 
 def say(message: str) -> None:
