@@ -155,7 +155,7 @@ class PlanRecord(msgspec.Struct, omit_defaults=True):
 # What the project manager tells the task scheduler.
 
 
-class PlanAdded(msgspec.Struct, frozen=True):
+class PlanAdded(msgspec.Struct, frozen=True, tag=True):
     """A plan has been stored: its whole graph, so that the scheduler can rank its tasks."""
 
     plan: str
@@ -165,13 +165,13 @@ class PlanAdded(msgspec.Struct, frozen=True):
     ended: tuple[str, ...] = ()
 
 
-class PlanRemoved(msgspec.Struct, frozen=True):
+class PlanRemoved(msgspec.Struct, frozen=True, tag=True):
     """A plan has ended; the scheduler can forget it."""
 
     plan: str
 
 
-class TaskReady(msgspec.Struct, frozen=True, gc=False):
+class TaskReady(msgspec.Struct, frozen=True, tag=True, gc=False):
     """A task may run as that attempt, from `not_before` (Unix seconds) on."""
 
     plan: str
@@ -180,7 +180,7 @@ class TaskReady(msgspec.Struct, frozen=True, gc=False):
     not_before: float | None = None
 
 
-class TaskRunning(msgspec.Struct, frozen=True, gc=False):
+class TaskRunning(msgspec.Struct, frozen=True, tag=True, gc=False):
     """A task was running already when the scheduler (re)started; its lease is taken over."""
 
     plan: str
@@ -189,7 +189,7 @@ class TaskRunning(msgspec.Struct, frozen=True, gc=False):
     worker: str
 
 
-class TaskEnded(msgspec.Struct, frozen=True, gc=False):
+class TaskEnded(msgspec.Struct, frozen=True, tag=True, gc=False):
     """A task's attempt is over and its worker free; `seconds` is how long it ran, if it ran to its end.
 
     `final` tells whether the task is over too, or only the attempt.
@@ -201,6 +201,12 @@ class TaskEnded(msgspec.Struct, frozen=True, gc=False):
     worker: str
     seconds: float | None
     final: bool
+
+
+class SchedulerNews(msgspec.Struct, frozen=True):
+    """What has happened since the last news, in that order."""
+
+    words: tuple[PlanAdded | PlanRemoved | TaskReady | TaskRunning | TaskEnded, ...]
 
 
 # What the task scheduler tells the project manager.
@@ -223,6 +229,13 @@ class LeaseExpired(msgspec.Struct, frozen=True, gc=False):
     name: str
     attempt: int
     worker: str
+
+
+class SchedulerDecisions(msgspec.Struct, frozen=True):
+    """What the scheduler decided at once."""
+
+    assigned: tuple[Assign, ...] = ()
+    expired: tuple[LeaseExpired, ...] = ()
 
 
 # What the project manager and workers tell each other.

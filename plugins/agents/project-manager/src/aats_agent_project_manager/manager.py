@@ -44,11 +44,10 @@ from aats_core.policy import current_subject
 from aats_core.settings import TeamInfo
 from aats_core.store import Insert, RecordStore, Write
 from aats_core.task import (
-    Assign,
-    LeaseExpired,
     Plan,
     PlanRecord,
     PlanState,
+    SchedulerDecisions,
     TaskProgress,
     TaskRecord,
     TaskResult,
@@ -271,17 +270,13 @@ class ProjectManager(Agent):
         for run in self._progress.runs.values():
             self._progress.resend(run)
 
-    @on("tasks.assign")
-    async def assign(self, decisions: list[Assign]) -> None:
-        """Store the scheduler's decisions and then send each worker its task."""
-        for decision in decisions:
-            self._progress.assign(decision)
-
-    @on("tasks.expired")
-    async def expired(self, leases: list[LeaseExpired]) -> None:
-        """Count attempts whose worker was not heard of any more as lost."""
-        for lease in leases:
+    @on("tasks.decided")
+    async def decided(self, decisions: SchedulerDecisions) -> None:
+        """Store what the scheduler assigned and then send each worker its task; count what it gave up as lost."""
+        for lease in decisions.expired:
             self._progress.lose(lease.plan, lease.name, lease.attempt, f"{lease.worker} was not heard of any more")
+        for decision in decisions.assigned:
+            self._progress.assign(decision)
 
     @on("task.result")
     async def result(self, result: TaskResult) -> None:

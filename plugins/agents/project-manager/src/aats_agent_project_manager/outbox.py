@@ -14,6 +14,7 @@ from aats_core.task import (
     TASK_SCHEDULER,
     PlanAdded,
     PlanRemoved,
+    SchedulerNews,
     TaskAssignment,
     TaskCancel,
     TaskEnded,
@@ -23,14 +24,11 @@ from aats_core.task import (
 
 log = logging.getLogger("aats.project-manager")
 
-_LISTS = {TaskReady: "tasks.ready", TaskRunning: "tasks.running", TaskEnded: "tasks.ended"}
-_SINGLE = {PlanAdded: "plan.added", PlanRemoved: "plan.removed"}
-
 Word = TaskReady | TaskRunning | TaskEnded | PlanAdded | PlanRemoved
 
 
 class Outbox:
-    """Sends in the order in which things were added; neighbours of one kind travel together."""
+    """Sends in the order in which things were added; all that the scheduler is to hear by then travels together."""
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
@@ -66,20 +64,8 @@ class Outbox:
                     await self._send(
                         worker, "task.assignment" if isinstance(order, TaskAssignment) else "task.stop", order
                     )
-            await self._tell_scheduler(words)
-
-    async def _tell_scheduler(self, words: list[Word]) -> None:
-        gathered: list[Word] = []
-        for word in words:
-            if gathered and word.__class__ is not gathered[0].__class__:
-                await self._send(TASK_SCHEDULER, _LISTS[gathered[0].__class__], gathered)
-                gathered = []
-            if word.__class__ in _SINGLE:
-                await self._send(TASK_SCHEDULER, _SINGLE[word.__class__], word)
-            else:
-                gathered.append(word)
-        if gathered:
-            await self._send(TASK_SCHEDULER, _LISTS[gathered[0].__class__], gathered)
+            if words:
+                await self._send(TASK_SCHEDULER, "scheduler.news", SchedulerNews(tuple(words)))
 
     async def _send(self, receiver: str, type: str, payload: Any) -> None:
         try:

@@ -25,6 +25,8 @@ from aats_core.task import (
     Plan,
     PlanAdded,
     PlanRemoved,
+    SchedulerDecisions,
+    SchedulerNews,
     TaskEnded,
     TaskReady,
     TaskRunning,
@@ -74,39 +76,12 @@ class TaskScheduler(Agent):
         """Write what was learned last."""
         await self._durations.save()
 
-    @on("plan.added")
-    async def plan_added(self, plan: PlanAdded) -> None:
-        """Take in a plan."""
-        self._core.add_plan(plan)
-        self._settle()
-
-    @on("plan.removed")
-    async def plan_removed(self, plan: PlanRemoved) -> None:
-        """Forget a plan."""
-        self._core.remove_plan(plan.plan)
-        self._settle()
-
-    @on("tasks.ready")
-    async def tasks_ready(self, tasks: list[TaskReady]) -> None:
-        """Put tasks in line."""
+    @on("scheduler.news")
+    async def news(self, news: SchedulerNews) -> None:
+        """Take in what happened to plans and tasks, all of it before anything is decided."""
         now = self._now()
-        for task in tasks:
-            self._core.ready(task, now)
-        self._settle()
-
-    @on("tasks.running")
-    async def tasks_running(self, tasks: list[TaskRunning]) -> None:
-        """Take over leases that are older than this scheduler."""
-        now = self._now()
-        for task in tasks:
-            self._core.running(task, now)
-        self._settle()
-
-    @on("tasks.ended")
-    async def tasks_ended(self, tasks: list[TaskEnded]) -> None:
-        """Free workers, and learn."""
-        for task in tasks:
-            self._core.ended(task)
+        for word in news.words:
+            self._hear(word, now)
         self._settle()
 
     @on("worker.status")
@@ -144,6 +119,19 @@ class TaskScheduler(Agent):
         """Run a plan on a virtual clock, as `aats_core.scheduling.Simulator` says."""
         return simulate(plan, workers=workers, estimates=estimates, durations=durations or {}, start=start)
 
+    def _hear(self, word: PlanAdded | PlanRemoved | TaskReady | TaskRunning | TaskEnded, now: float) -> None:
+        match word:
+            case TaskReady():
+                self._core.ready(word, now)
+            case TaskEnded():
+                self._core.ended(word)
+            case PlanAdded():
+                self._core.add_plan(word)
+            case PlanRemoved():
+                self._core.remove_plan(word.plan)
+            case TaskRunning():
+                self._core.running(word, now)
+
     def _now(self) -> float:
         """Return Unix time that goes on evenly, however the machine's clock is set meanwhile."""
         return self._offset + self._clock.monotonic()
@@ -164,12 +152,9 @@ class TaskScheduler(Agent):
         while True:
             await self._decided.wait()
             self._decided.clear()
-            expired, self._expired = self._expired, []
-            assigned, self._assigned = self._assigned, []
-            if expired:
-                await self.send(PROJECT_MANAGER, "tasks.expired", expired)
-            if assigned:
-                await self.send(PROJECT_MANAGER, "tasks.assign", assigned)
+            decisions = SchedulerDecisions(tuple(self._assigned), tuple(self._expired))
+            self._assigned, self._expired = [], []
+            await self.send(PROJECT_MANAGER, "tasks.decided", decisions)
 
     async def _keep_time(self) -> None:
         while True:

@@ -109,7 +109,7 @@ class Core:
         if node is None:
             return
         if task.seconds is not None:
-            self.estimates.learn(node.key, task.seconds)
+            self.estimates.learn(node.kind, node.name, node.label, task.seconds)
             node.plan.learned += 1
         if task.final or task.attempt >= node.attempt:
             self._withdraw(node)

@@ -59,7 +59,7 @@ class Durations:
 
 
 def _document(duration: Duration, now: datetime) -> dict[str, Any]:
-    return {"_id": f"{duration.kind} {duration.label}", **msgspec.structs.asdict(duration), "updated": now}
+    return {"_id": f"{duration.kind} {duration.name}", **msgspec.structs.asdict(duration), "updated": now}
 
 
 def _duration(document: dict[str, Any]) -> Duration | None:

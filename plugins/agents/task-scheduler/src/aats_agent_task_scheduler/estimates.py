@@ -9,13 +9,16 @@ from typing import TypeAlias
 import msgspec
 
 Key: TypeAlias = tuple[str, str]
-"""A task kind, and a task name without its trailing number."""
+"""A task kind, and a task's name or label."""
 
 WINDOW = 32
 """About how many of the latest run times a mean is made of."""
 
 MOVED = 0.1
-"""By what part a mean has to move before plans are ranked anew."""
+"""By what part a mean has to move to matter."""
+
+LONG = 1.0
+"""Seconds from which on it is worth knowing how a task differs from those that share its label."""
 
 UNKNOWN = 1.0
 """Seconds assumed where nothing is known."""
@@ -24,7 +27,7 @@ _TRAILING_NUMBER = re.compile(r"(?:[\W_]*(?:id)?\d+)+$", re.IGNORECASE)
 
 
 def label(name: str) -> str:
-    """Return a task's name without the number at its end, so that `mProject_ID0000001` shares what its siblings taught.
+    """Return a task's name without the number at its end: what `mProject_ID0000001` has in common with its siblings.
 
     A name that is nothing but a number becomes `#`.
     """
@@ -32,13 +35,14 @@ def label(name: str) -> str:
 
 
 class Duration(msgspec.Struct, frozen=True):
-    """The mean run time in seconds of a kind and label, over `count` runs.
+    """The mean run time in seconds of the tasks of a kind and name, over `count` runs.
 
-    An empty label stands for all tasks of the kind, an empty kind for all tasks.
+    `name` may be a label, which stands for all names that differ from it in their number; empty, it stands for all
+    tasks of the kind, and an empty kind for all tasks.
     """
 
     kind: str
-    label: str
+    name: str
     mean: float
     count: int
 
@@ -51,6 +55,7 @@ class _Mean:
         self.count = count
 
     def add(self, seconds: float) -> bool:
+        """Take in a run time, and tell whether the mean has moved since it last mattered."""
         self.count += 1
         self.value += (seconds - self.value) / min(self.count, WINDOW)
         moved = self.count == 1 or abs(self.value - self.mark) > MOVED * self.mark
@@ -62,11 +67,12 @@ class _Mean:
 class Estimates:
     """Learns run times and says what to expect, in seconds.
 
-    `version` grows when an estimate has changed enough to matter. At most `limit` means are kept, those learned
-    latest.
+    A task's own name is learned beside its label where tasks of that label differ and are long enough for it to
+    matter. `version` grows when an estimate has changed enough to matter. At most `limit` means are kept, those
+    learned latest.
     """
 
-    def __init__(self, known: Iterable[Duration] = (), *, limit: int = 10_000) -> None:
+    def __init__(self, known: Iterable[Duration] = (), *, limit: int = 20_000) -> None:
         self.version = 0
         self.limit = limit
         self._means: dict[Key, _Mean] = {}
@@ -76,42 +82,55 @@ class Estimates:
     def load(self, known: Iterable[Duration]) -> None:
         """Take over what was learned earlier, without forgetting what has been learned since."""
         for duration in known:
-            self._means.setdefault((duration.kind, duration.label), _Mean(duration.mean, duration.count))
+            self._means.setdefault((duration.kind, duration.name), _Mean(duration.mean, duration.count))
         self.version += 1
 
-    def of(self, key: Key, hint: float | None = None) -> float:
-        """Return the mean of that kind and label; else the hint; else the mean of the kind, of everything, or 1.0."""
+    def of(self, kind: str, name: str, label: str, hint: float | None = None) -> float:
+        """Return the mean of that name, or of its label; else the hint; else the mean of the kind, of all, or 1.0."""
         means = self._means
-        mean = means.get(key)
+        mean = means.get((kind, name)) or means.get((kind, label))
         if mean is not None:
             return mean.value
         if hint is not None:
             return hint
-        mean = means.get((key[0], "")) or means.get(("", ""))
+        mean = means.get((kind, "")) or means.get(("", ""))
         return UNKNOWN if mean is None else mean.value
 
-    def learn(self, key: Key, seconds: float) -> None:
-        """Take in how long one task ran; what is not a length of time is passed over."""
+    def learn(self, kind: str, name: str, label: str, seconds: float) -> None:
+        """Take in how long a task ran; what is not a length of time is passed over."""
         if not 0 <= seconds < float("inf"):
             return
-        for each in (key, (key[0], ""), ("", "")):
-            mean = self._means.pop(each, None) or _Mean(0.0, 0)
-            self._means[each] = mean  # at the end: the first of the dictionary is the one to forget
-            self.version += mean.add(seconds)
-            self._changed.add(each)
+        if name != label and ((kind, name) in self._means or self._stands_out(kind, label, seconds)):
+            self._add((kind, name), seconds)
+        for key in ((kind, label), (kind, ""), ("", "")):
+            self._add(key, seconds)
         while len(self._means) > self.limit:
             del self._means[next(iter(self._means))]
 
     def changed(self) -> list[Duration]:
         """Return what has been learned since the last call."""
-        found = [(key, self._means[key]) for key in self._changed if key in self._means]
+        keys = [key for key in self._changed if key in self._means]
         self._changed.clear()
-        return [Duration(kind, label, mean.value, mean.count) for (kind, label), mean in found]
+        return self._durations(keys)
 
     def unsaved(self, durations: Iterable[Duration]) -> None:
         """Have those come again with the next `changed`."""
-        self._changed.update((duration.kind, duration.label) for duration in durations)
+        self._changed.update((duration.kind, duration.name) for duration in durations)
 
     def durations(self) -> list[Duration]:
         """Return everything that is known."""
-        return [Duration(kind, label, mean.value, mean.count) for (kind, label), mean in self._means.items()]
+        return self._durations(self._means)
+
+    def _stands_out(self, kind: str, label: str, seconds: float) -> bool:
+        mean = self._means.get((kind, label))
+        expected = seconds if mean is None else mean.value
+        return max(seconds, expected) >= LONG and abs(seconds - expected) > MOVED * expected
+
+    def _add(self, key: Key, seconds: float) -> None:
+        mean = self._means.pop(key, None) or _Mean(0.0, 0)
+        self._means[key] = mean  # at the end: the first of the dictionary is the one to forget
+        self.version += mean.add(seconds)
+        self._changed.add(key)
+
+    def _durations(self, keys: Iterable[Key]) -> list[Duration]:
+        return [Duration(*key, self._means[key].value, self._means[key].count) for key in keys]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, TypeAlias
 
-from aats_agent_task_scheduler.estimates import Estimates, Key, label
+from aats_agent_task_scheduler.estimates import Estimates, label
 from aats_core.task import PlanAdded, Task, When
 
 if TYPE_CHECKING:
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 Resources: TypeAlias = tuple[tuple[str, float], ...]
 """What a task takes, by name and in the order of names; nothing that is zero."""
+
+Shape: TypeAlias = tuple[str, str, Resources]
+"""What tasks of a plan have in common: kind, label, resources."""
 
 Entry: TypeAlias = tuple[float, float, int, "Node"]
 """A task in line within its plan: its latest end, its rank (negative), its place in the order of submission."""
@@ -40,15 +43,14 @@ class Node:
     """
 
     __slots__ = (
-        "attempt", "deadline", "entry", "hint", "key", "latest", "lease", "name", "needs", "not_before", "on_failure",
-        "order", "plan", "priority", "rank", "resources", "since", "stage",
+        "attempt", "deadline", "entry", "hint", "kind", "label", "latest", "lease", "name", "needs", "not_before",
+        "on_failure", "order", "plan", "priority", "rank", "resources", "since", "stage",
     )  # fmt: skip
 
-    def __init__(self, plan: PlanGraph, task: Task, order: int, key: Key, resources: Resources) -> None:
+    def __init__(self, plan: PlanGraph, task: Task, order: int, shape: Shape) -> None:
         self.plan = plan
         self.name = task.name
-        self.key = key
-        self.resources = resources
+        self.kind, self.label, self.resources = shape
         self.priority = plan.priority if task.priority is None else task.priority
         self.deadline = _earlier(task.deadline, plan.deadline)
         self.hint = task.estimate
@@ -68,11 +70,6 @@ class Node:
     def id(self) -> str:
         """The task's id."""
         return f"{self.plan.id}/{self.name}"
-
-    @property
-    def kind(self) -> str:
-        """The task's kind."""
-        return self.key[0]
 
 
 class PlanGraph:
@@ -99,13 +96,11 @@ class PlanGraph:
         self._sorted = _needs_first(self.nodes.values())
 
     def _read(self, tasks: Iterable[Task], order: int) -> None:
-        keys: dict[Key, Key] = {}
-        shapes: dict[Resources, Resources] = {}
+        shapes: dict[Shape, Shape] = {}
         for place, task in enumerate(tasks, order):
-            key = (task.kind, label(task.name))
-            shape = tuple(sorted((name, need) for name, need in task.resources.items() if need > 0))
-            node = Node(self, task, place, keys.setdefault(key, key), shapes.setdefault(shape, shape))
-            self.nodes[task.name] = node
+            resources = tuple(sorted((name, need) for name, need in task.resources.items() if need > 0))
+            shape = (task.kind, label(task.name), resources)
+            self.nodes[task.name] = Node(self, task, place, shapes.setdefault(shape, shape))
         for task in tasks:
             self.nodes[task.name].needs = tuple(self.nodes[name] for name in task.needs if name in self.nodes)
 
@@ -118,7 +113,7 @@ class PlanGraph:
             node.rank = 0.0
             node.latest = NEVER if node.deadline is None else node.deadline
         for node in reversed(self._sorted):
-            estimate = estimates.of(node.key, node.hint)
+            estimate = estimates.of(node.kind, node.name, node.label, node.hint)
             rank = node.rank = node.rank + estimate
             if node.on_failure:
                 continue
