@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -104,7 +104,7 @@ class IntegrationSettings(PluginSettings):
 class TeamSection(PluginSettings):
     """The section `[team]`."""
 
-    name: Annotated[str, Field(min_length=1, description="What the team is called.")] = "team"
+    name: Annotated[str, Field(min_length=1, description="What the team is called.", examples=["release"])] = "team"
     namespace: Annotated[
         str,
         Field(
@@ -122,7 +122,9 @@ class TeamSection(PluginSettings):
         Seconds,
         Field(gt=0, description="Seconds without a heartbeat after which a worker's tasks are given away."),
     ] = 30.0
-    log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$", description="What is logged.")] = "info"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Field(description="The least serious of what is logged.")
+    ] = "info"
 
 
 class TeamInfo(msgspec.Struct, frozen=True):

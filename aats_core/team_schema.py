@@ -82,10 +82,11 @@ def _section(catalog: Catalog, kind: PluginKind, name: str = "") -> Schema:
     return {"anyOf": [*choices, {"$ref": f"#/$defs/any-{kind}"}]}
 
 
-def _any_section(catalog: Catalog, kind: PluginKind) -> Schema | bool:
+def _any_section(catalog: Catalog, kind: PluginKind) -> Schema:
     """Return what a section may hold that names its plugin."""
     names = dict.fromkeys(plugin.name for plugin in catalog.of_kind(kind))
-    return {"anyOf": [{"$ref": f"#/$defs/{kind}.{name}", "required": ["plugin"]} for name in names]} if names else False
+    choices = [{"$ref": f"#/$defs/{kind}.{name}", "required": ["plugin"]} for name in names]
+    return {"anyOf": choices} if choices else {"not": {}, "description": f"No {kind} plugin is installed."}
 
 
 def _table(catalog: Catalog, kind: PluginKind, description: str) -> Schema:
