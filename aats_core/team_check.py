@@ -23,7 +23,7 @@ from aats_core.health import Health
 from aats_core.hooks import Hooks
 from aats_core.host import handlers_of
 from aats_core.kinds import TaskKinds
-from aats_core.plugins import PluginKind
+from aats_core.plugins import Catalog, PluginKind
 from aats_core.policy import AllowAll
 from aats_core.secrets import redact
 from aats_core.section import Problem
@@ -89,6 +89,7 @@ async def check_team_file(
     *,
     overrides: Sequence[str] = (),
     environ: Mapping[str, str] = os.environ,
+    catalog: Catalog | None = None,
     timeout: float = 10.0,
 ) -> CheckReport:
     """Read a team file as a run would, connect what it names, each within `timeout` seconds, and disconnect it.
@@ -97,10 +98,11 @@ async def check_team_file(
     one uses it right now, a temporary directory stands in for it. Raises `SettingsError` where the file cannot be
     read at all.
     """
-    team_file, problems = examine_team_file(path, overrides=overrides, environ=environ)
+    team_file, problems = examine_team_file(path, overrides=overrides, environ=environ, catalog=catalog)
     findings: _Findings = {}
     with _state_directory(team_file.state_dir) as (directory, findings["team"]):
-        info = TeamInfo(team_file.team.name, team_file.team.namespace, directory, "check")
+        team = team_file.team
+        info = TeamInfo(team.name, team.namespace, directory, "check", grace=team.grace, lease=team.lease)
         container, faults = _compose(team_file, info)
         problems += faults
         if container is not None:
@@ -149,7 +151,9 @@ def _state_directory(path: Path) -> Iterator[tuple[Path, tuple[CheckStatus, str]
         try:
             if path.is_dir() and any(path.iterdir()):
                 directory = stack.enter_context(StateDirectory(path)).path
-            elif not _can_be_written(path):
+            elif _can_be_written(path):
+                finding = (CheckStatus.OK, f"state directory {path}, not in use yet")
+            else:
                 finding = (CheckStatus.DOWN, f"state directory {path} cannot be written; set state_dir to another")
         except StateLocked as error:
             finding = (CheckStatus.DEGRADED, str(error))
