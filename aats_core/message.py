@@ -73,7 +73,7 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
             if self.payload.__class__ is msgspec.Raw:
                 return msgspec.json.decode(self.payload, type=as_type)
             return msgspec.convert(self.payload, type=as_type, from_attributes=True)
-        except msgspec.ValidationError as error:
+        except (ValueError, RecursionError) as error:  # malformed text, or nested too deep, is only met here
             raise InvalidPayload(f"{self.type}: {error}") from error
 
 
@@ -91,7 +91,8 @@ _decoder = msgspec.json.Decoder(Message)
 def encode(message: Message) -> bytes:
     """Return the wire form: one JSON object without the fields that have their default value.
 
-    Raises `InvalidPayload` where the payload holds something that JSON cannot carry.
+    Raises `InvalidPayload` where the payload holds something that JSON cannot carry; but a float that is infinite or
+    not a number becomes null, as in a browser.
     """
     try:
         return _encoder.encode(message)
@@ -107,5 +108,5 @@ def decode(data: bytes | memoryview) -> Message:
     """
     try:
         return _decoder.decode(data)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidPayload(f"not a message: {error}") from error
