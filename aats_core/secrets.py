@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import quote, quote_plus, unquote
 
 MASK = "**********"
@@ -23,18 +24,35 @@ class Redactor:
         self._pattern: re.Pattern[str] | None = None
 
     def remember(self, value: str) -> None:
-        """Mask that value from now on; one of fewer than four characters only where it stands as a word."""
+        """Mask that value from now on.
+
+        One of fewer than four characters is masked only where it stands as a word, and if it is a number only where
+        it is the whole of a setting: it would take the figures out of every text.
+        """
         new = set(_forms(value)) - self._values
         if new:
             self._values |= new
-            longest_first = sorted(self._values, key=len, reverse=True)
-            self._pattern = re.compile("|".join(map(_expression, longest_first)))
+            in_texts = [value for value in self._values if len(value) >= _SHORT or not value.isdecimal()]
+            longest_first = sorted(in_texts, key=len, reverse=True)
+            self._pattern = re.compile("|".join(map(_expression, longest_first))) if in_texts else None
 
     def redact(self, text: str) -> str:
         """Return a text without the secrets in it, and without the user and password of any URL."""
         if self._pattern is not None:
             text = self._pattern.sub(MASK, text)
         return _USER.sub(rf"\g<scheme>{MASK}@", text) if "://" in text else text
+
+    def mask(self, value: Any) -> Any:
+        """Return a value such as JSON can hold without the secrets in it."""
+        if isinstance(value, dict):
+            return {self.redact(name): self.mask(item) for name, item in value.items()}
+        if isinstance(value, list):
+            return [self.mask(item) for item in value]
+        if value is None or isinstance(value, bool):
+            return value
+        if str(value) in self._values:
+            return MASK
+        return self.redact(value) if isinstance(value, str) else value
 
 
 def _forms(value: str) -> Iterator[str]:
@@ -56,3 +74,4 @@ _process = Redactor()
 
 remember = _process.remember
 redact = _process.redact
+mask = _process.mask

@@ -12,7 +12,7 @@ import msgspec
 from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
 
 from aats_core.layers import FieldPath, SecretRef, Setting
-from aats_core.secrets import redact, remember
+from aats_core.secrets import mask, redact, remember
 from aats_core.settings import PluginSettings
 
 S = TypeVar("S", bound=PluginSettings)
@@ -50,6 +50,12 @@ def section_name_fault(name: str) -> str:
     if re.fullmatch(SECTION_NAME, name):
         return ""
     return "its name may hold letters, digits, dashes and underscores only"
+
+
+def shown_settings(settings: PluginSettings) -> dict[str, Any]:
+    """Return settings as they may be shown: such as JSON can hold, with the secrets masked."""
+    shown: dict[str, Any] = mask(settings.model_dump(mode="json", fallback=str))
+    return shown
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:

@@ -23,10 +23,11 @@ from aats_core.health import Health
 from aats_core.hooks import Hooks
 from aats_core.host import handlers_of
 from aats_core.kinds import TaskKinds
+from aats_core.layers import SECTIONS
 from aats_core.plugins import Catalog, PluginKind
 from aats_core.policy import AllowAll
 from aats_core.secrets import redact
-from aats_core.section import Problem
+from aats_core.section import Problem, shown_settings
 from aats_core.settings import PluginSettings, TeamInfo
 from aats_core.state_dir import StateDirectory
 from aats_core.store import Store
@@ -110,8 +111,10 @@ async def check_team_file(
         if container is not None and not faults:
             findings |= {f"agents.{name}": _build(container, section) for name, section in team_file.agents.items()}
     for problem in reversed(problems):
-        findings[problem.section] = (CheckStatus.INVALID, f"{problem.field} {problem.text}".strip())
-    return CheckReport(str(path), tuple(_rows(team_file, findings)), tuple(describe_problems(path, problems)))
+        field = f"{problem.field}: " if problem.field else ""
+        findings[problem.section] = (CheckStatus.INVALID, f"{field}{problem.text}")
+    rows = sorted(_rows(team_file, findings), key=_place)
+    return CheckReport(str(path), tuple(rows), tuple(describe_problems(path, problems)))
 
 
 def _rows(team_file: TeamFile, findings: _Findings) -> Iterator[CheckRow]:
@@ -127,19 +130,13 @@ def _rows(team_file: TeamFile, findings: _Findings) -> Iterator[CheckRow]:
             yield CheckRow(title, "", "", *finding)
 
 
+def _place(row: CheckRow) -> int:
+    table = row.section.partition(".")[0]
+    return SECTIONS.index(table) if table in SECTIONS else len(SECTIONS)
+
+
 def _shown(settings: PluginSettings, given: Collection[str]) -> tuple[ShownSetting, ...]:
-    values = settings.model_dump(mode="json", fallback=str)
-    return tuple(ShownSetting(name, _masked(value), name not in given) for name, value in values.items())
-
-
-def _masked(value: Any) -> Any:
-    if isinstance(value, str):
-        return redact(value)
-    if isinstance(value, list):
-        return [_masked(item) for item in value]
-    if isinstance(value, dict):
-        return {redact(name): _masked(item) for name, item in value.items()}
-    return value
+    return tuple(ShownSetting(name, value, name not in given) for name, value in shown_settings(settings).items())
 
 
 @contextmanager

@@ -50,6 +50,23 @@ def test_a_short_secret_is_masked_where_it_is_a_word_of_its_own():
     assert redactor.redact("ab, cab 'ab' abc") == f"{MASK}, cab '{MASK}' abc"
 
 
+def test_a_short_number_is_masked_only_as_the_whole_of_a_setting():
+    redactor = Redactor()
+    redactor.remember("4")
+
+    assert redactor.redact("attempt 4 of 5") == "attempt 4 of 5"
+    assert redactor.mask({"a": 4, "b": "4", "c": 4.5, "d": "4 of 5"}) == {"a": MASK, "b": MASK, "c": 4.5, "d": "4 of 5"}
+
+
+def test_values_are_masked_wherever_they_lie():
+    redactor = Redactor()
+    redactor.remember("hunter2")
+    redactor.remember("True")
+    value = {"hunter2": ["x hunter2", {"a": "amqp://u:p@h"}], "b": True, "c": None}
+
+    assert redactor.mask(value) == {MASK: [f"x {MASK}", {"a": f"amqp://{MASK}@h"}], "b": True, "c": None}
+
+
 @pytest.mark.parametrize("blank", ["", " ", "\n"])
 def test_a_blank_secret_masks_nothing(blank):
     redactor = Redactor()

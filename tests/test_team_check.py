@@ -76,15 +76,17 @@ class TestRows:
             [broker]
             password = "check-secret-1"
             note = { env = "NOTE" }
+            capacity = { env = "CAPACITY" }
             servers = ["amqp://guest:check-secret-2@host", "plain"]
             [agents.shell]
             labels = { a = { env = "LABEL" } }
         """
 
-        report = check(text, NOTE="check-secret-3", LABEL="check-secret-4")
+        report = check(text, NOTE="check-secret-3", CAPACITY="73", LABEL="check-secret-4")
 
         shown = {setting.name: setting.value for setting in row(report, "broker").settings}
         assert (shown["password"], shown["note"]) == ("**********", "**********")
+        assert shown["capacity"] == "**********"
         assert shown["servers"] == ["amqp://**********@host", "plain"]
         assert "check-secret" not in repr(report)
 
@@ -148,8 +150,9 @@ class TestProblems:
 
         assert row(report, "agents.build").status is CheckStatus.INVALID
         assert "no agent plugin 'build' is installed" in row(report, "agents.build").detail
-        assert row(report, "stores.primary").detail.startswith("timeout 'x' is not a time")
+        assert row(report, "stores.primary").detail.startswith("timeout: 'x' is not a time")
         assert row(report, "agent").status is CheckStatus.INVALID
+        assert [row.section for row in report.rows][-2:] == ["agents.build", "agent"]
         assert len(report.problems) == 3
         assert not report.good
 

@@ -43,11 +43,9 @@ def show(file: TeamFilePath, /, *, set: Overrides = None, json: Json = False) ->
 
 
 def _values(settings: PluginSettings) -> dict[str, Any]:
-    from aats_core.secrets import redact
+    from aats_core.section import shown_settings
 
-    text = redact(jsonlib.dumps(settings.model_dump(mode="json", fallback=str), ensure_ascii=False))
-    values: dict[str, Any] = jsonlib.loads(text)
-    return values
+    return shown_settings(settings)
 
 
 def _toml(value: Any) -> str:
