@@ -66,8 +66,11 @@ class Progress:
             elif task.state is TaskState.RUNNING:
                 self._outbox.tell(TaskRunning(task.plan, task.task.name, task.attempt, task.worker))
 
-    def release(self, run: PlanRun, freed: Freed) -> None:
-        """Tell the scheduler what may run, store what never will, and close the plan if that was all."""
+    def release(self, run: PlanRun, freed: Freed, *, last: TaskRecord | None = None) -> None:
+        """Tell the scheduler what may run, store what never will, and close the plan if that was all.
+
+        Where it closes without a task of its own to tell of, observers hear of the `last` one again.
+        """
         for task in freed.ready:
             self._outbox.tell(_ready(task))
         self.announce(run, freed.ready)
@@ -78,8 +81,9 @@ class Progress:
         if run.remaining == 0 and run.record.state is PlanState.ACTIVE:
             closed = run.closed(self._clock.time())
             writes.append(_plan_put(run, closed))
+        told = freed.skipped or ([last] if last is not None else [])
         if writes:
-            self._add(writes, lambda: self._close(run, closed, freed.skipped))
+            self._add(writes, lambda: self._close(run, closed, told))
 
     def announce(self, run: PlanRun, tasks: Iterable[TaskRecord]) -> None:
         """Tell the observers of tasks' present states."""
@@ -222,7 +226,7 @@ class Progress:
             elif fresh.state.ended:
                 self._cancelling.discard(fresh.id)
             self._close(run, closed, [fresh])
-            self.release(run, freed)
+            self.release(run, freed, last=fresh)
             for action in waiting:
                 action()
 
