@@ -27,12 +27,10 @@ from aats_core.query.updates import (
     Unset,
 )
 from aats_core.query.values import (
-    ARRAY,
     MAX_INT,
     MIN_INT,
     MISSING,
     NUMBER,
-    OBJECT,
     as_decimal,
     equal,
     identical,
@@ -281,7 +279,7 @@ def _pull(document: dict[str, Any], operation: Pull) -> None:
         return
     test = matcher(operation.clause)
     documents = operation.documents
-    array[:] = [item for item in array if (documents and rank(item) not in (OBJECT, ARRAY)) or not test(item)]
+    array[:] = [item for item in array if (documents and item.__class__ is not dict) or not test(item)]
 
 
 def _pop(document: dict[str, Any], operation: Pop) -> None:

@@ -50,9 +50,13 @@ def parse_update(update: Mapping[str, Any], place: str = "update") -> Changes:
         for field, operand in fields.items():
             path = _target(field, f"{where}.{field}")
             operations.append(parse(path, operand, f"{where}.{field}"))
-    operations.sort(key=lambda operation: _natural(operation.path))
+    operations.sort(key=lambda operation: _natural(_written(operation)))
     _refuse_conflicts(operations, place)
     return Changes(tuple(operations))
+
+
+def _written(operation: Operation) -> Path:
+    return operation.target if isinstance(operation, Rename) else operation.path
 
 
 def _natural(path: Path) -> list[tuple[int, int, str]]:

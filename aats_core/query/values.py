@@ -218,5 +218,5 @@ def _decimal(value: Decimal, place: str) -> Decimal:
 def as_decimal(value: float | Decimal) -> Decimal:
     """Return a number as a decimal: a float by its 15 significant digits, as MongoDB does."""
     if value.__class__ is float and math.isfinite(value):
-        return Decimal(f"{value:.15g}")
+        return Decimal(f"{value:.14e}")
     return Decimal(value)

@@ -105,7 +105,7 @@ def conditions() -> st.SearchStrategy[dict[str, Any]]:
         st.sampled_from(_PATTERNS).map(lambda pattern: {"$regex": pattern, "$options": "i"}),
         st.builds(lambda d, r: {"$mod": [d, r]}, st.sampled_from((1, 2, 3, -2)), st.integers(-2, 2)),
         st.integers(0, 3).map(lambda size: {"$size": size}),
-        st.lists(values(), max_size=2).map(lambda many: {"$all": many}),
+        st.lists(values(), min_size=1, max_size=2).map(lambda many: {"$all": many}),
     )
     return st.recursive(
         simple,
