@@ -17,7 +17,6 @@ F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
 HandlerKind = Literal["on", "subscribe", "task"]
 
 _MARK = "__aats_handles__"
-_EXACT = (str, int, float, bool, bytes, type(None))
 
 
 def on(type: str) -> Callable[[F], F]:
@@ -62,7 +61,7 @@ class Handler(Generic[C]):
     """
 
     __slots__ = (
-        "_accepts", "_by_name", "_decode", "_exact", "_extra", "_method", "_optional", "_parameter", "_returns",
+        "_accepts", "_by_name", "_decode", "_direct", "_exact", "_extra", "_method", "_optional", "_parameter", "_returns",
         "doc", "kind", "name",
     )  # fmt: skip
 
@@ -82,15 +81,16 @@ class Handler(Generic[C]):
         self._parameter = fields[0].name if fields else ""
         self._optional = len(fields) == 1 and fields[0].default is not inspect.Parameter.empty
         self._accepts = _payload_type(where, fields, hints, by_name=self._by_name)
-        self._exact = self._accepts if self._accepts in _EXACT or _is_struct(self._accepts) else None
+        self._exact = self._accepts if inspect.isclass(self._accepts) else None
+        self._direct = not self._extra and not self._by_name
         self._decode = _decoder(self._accepts, where)
         self._returns = _return_type(hints.get("return", Any), where)
 
     def call(self, agent: object, message: Message, context: C) -> Awaitable[Any]:
         """Return the handler's coroutine; raises `InvalidPayload`, and runs nothing, where the payload does not fit."""
         payload = message.payload
-        if payload.__class__ is self._exact and not self._extra and not self._by_name:
-            return self._method(agent, **{self._parameter: payload})
+        if self._direct and payload.__class__ is self._exact:
+            return self._method(agent, payload)
         arguments = self._arguments(payload)
         for name, kind in self._extra:
             arguments[name] = message if kind is Message else context
@@ -205,10 +205,6 @@ def _hints(method: Callable[..., Any], where: str) -> dict[str, Any]:
 
 def _is_special(hint: Any, context: type | None) -> bool:
     return hint is Message or (context is not None and hint is context)
-
-
-def _is_struct(hint: Any) -> bool:
-    return inspect.isclass(hint) and issubclass(hint, msgspec.Struct)
 
 
 def _is_pydantic(hint: Any) -> bool:

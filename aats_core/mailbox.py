@@ -56,8 +56,15 @@ class Mailbox(Generic[T]):
                     self._admit()
                 raise
 
-    async def take(self) -> T:
-        """Return the oldest item, waiting for one."""
+    def take(self) -> T:
+        """Return the oldest item; raises `IndexError` where there is none."""
+        item = self._items.popleft()
+        if self._senders:
+            self._admit()
+        return item
+
+    async def wait(self) -> None:
+        """Wait for an item to take."""
         while not self._items:
             waiter = asyncio.get_running_loop().create_future()
             self._idle.append(waiter)
@@ -66,10 +73,6 @@ class Mailbox(Generic[T]):
             except asyncio.CancelledError:
                 self._pass_on(waiter)
                 raise
-        item = self._items.popleft()
-        if self._senders:
-            self._admit()
-        return item
 
     def _pass_on(self, waiter: asyncio.Future[None]) -> None:
         """Wake another taker for the item that this one was woken for and cannot take any more."""

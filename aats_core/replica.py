@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -149,49 +149,60 @@ class Replica(AgentContext):
     # Messages
 
     async def _serve(self) -> None:
-        take = self.host.mailbox.take
+        mailbox = self.host.mailbox
         while True:
-            item = await take()
-            envelope = Envelope(item) if isinstance(item, Message) else item
+            while not mailbox:
+                await mailbox.wait()
             try:
-                await self._handle(envelope)
+                await self._handle(mailbox.take())
             except (SystemExit, GeneratorExit) as error:
                 self.host.crashed(self, error)
                 return
 
-    async def _handle(self, envelope: Envelope) -> None:
-        message, runtime, figures = envelope.message, self.host.runtime, self.host.figures
+    async def _handle(self, item: Message | Envelope) -> None:
+        message = item if item.__class__ is Message else item.message  # type: ignore[union-attr] # the other of the two
+        runtime = self.host.runtime
         CURRENT.set(message)
         SUBJECT.set(message.headers.get("subject", "") if message.headers else "")
-        began = self.busy_since = runtime.loop.time()
+        began = self.busy_since = runtime.time()
         try:
-            handler = envelope.handler or self.host.handlers.get(message.type)
-            if handler is None:
-                raise NoHandler(f"{self.name} has no handler for {message.type!r}; {self.host.describe_handlers()}")
-            result = await self._run(handler, message)
+            handler = self._handler(item, message)
+            if not runtime.middleware:
+                result = await handler.call(self.agent, message, None)
+            else:
+                result = await self._wrapped(handler, message)
             if message.reply_to:
                 runtime.reply(message, handler, result)
         except asyncio.CancelledError:
-            await self._interrupted(envelope)
+            await self._interrupted(item)
         except Exception as error:  # noqa: BLE001 - contained: whatever a handler raises is retried or a dead letter
-            await self._failed(envelope, error)
+            await self._failed(item, error)
         except SystemExit as error:
-            await self._failed(envelope, error)
+            await self._failed(item, error)
             raise
         else:
-            if envelope.delivery is not None:
-                await envelope.delivery.ack()
+            if item.__class__ is Envelope and item.delivery is not None:
+                await item.delivery.ack()
         finally:
             self.busy_since = None
-            figures.latency.observe(runtime.loop.time() - began)
+            self.host.figures.latency.observe(runtime.time() - began)
 
-    async def _run(self, handler: Handler[Any], message: Message) -> Any:
-        middleware = self.host.runtime.middleware
-        if not middleware:
-            return await handler.call(self.agent, message, None)
-        return await wrap(middleware, self.name, message, lambda: handler.call(self.agent, message, None))()
+    def _handler(self, item: Message | Envelope, message: Message) -> Handler[Any]:
+        handler = self.host.handlers.get(message.type)
+        if item.__class__ is Envelope and item.handler is not None:
+            return item.handler
+        if handler is None:
+            raise NoHandler(f"{self.name} has no handler for {message.type!r}; {self.host.describe_handlers()}")
+        return handler
 
-    async def _interrupted(self, envelope: Envelope) -> None:
+    async def _wrapped(self, handler: Handler[Any], message: Message) -> Any:
+        def innermost() -> Awaitable[Any]:
+            return handler.call(self.agent, message, None)
+
+        return await wrap(self.host.runtime.middleware, self.name, message, innermost)()
+
+    async def _interrupted(self, item: Message | Envelope) -> None:
+        envelope = item if isinstance(item, Envelope) else Envelope(item)
         task = asyncio.current_task()
         if self._overdue and task is not None:
             self._overdue = False
@@ -203,7 +214,8 @@ class Replica(AgentContext):
             await envelope.delivery.nack(reason="the agent stopped")
         raise asyncio.CancelledError
 
-    async def _failed(self, envelope: Envelope, error: BaseException) -> None:
+    async def _failed(self, item: Message | Envelope, error: BaseException) -> None:
+        envelope = item if isinstance(item, Envelope) else Envelope(item)
         message = envelope.message
         self.host.figures.failed += 1
         if message.reply_to:

@@ -56,6 +56,7 @@ class Runtime:
         middleware: Sequence[Middleware] = (),
     ) -> None:
         self.loop = asyncio.get_running_loop()
+        self.time = self.loop.time
         self.hooks = hooks
         self.broker = broker
         self.records = records
