@@ -8,7 +8,7 @@ import itertools
 from aats_broker_memory.group import Entry, Group
 from aats_broker_memory.letters import DeadLetters
 from aats_broker_memory.settings import MemorySettings
-from aats_broker_memory.subscription import MemoryDelivery
+from aats_broker_memory.subscription import EVERY, MemoryDelivery
 from aats_broker_memory.timers import Expiry, Timers
 from aats_core.broker import DeadLetter, topic_matches
 from aats_core.clock import Clock
@@ -29,6 +29,7 @@ class Exchange:
         self._groups: dict[tuple[str, str], Group] = {}
         self._routes: dict[str, tuple[Group, ...]] = {}
         self._users = 0
+        self._turns = 0
         self._publishers: Expiry[asyncio.Future[bool]] = Expiry(self._timers, clock, settings.timeout, _give_up)
         self.leases: Expiry[MemoryDelivery] = Expiry(
             self._timers, clock, settings.lease, lambda delivery: delivery.expire(settings.lease)
@@ -70,6 +71,9 @@ class Exchange:
 
     async def publish(self, topic: str, message: Message, key: str | None, not_before: float | None) -> None:
         """Add a message to every group of its topic, or to none: waits while one has no room."""
+        self._turns += 1
+        if not self._turns % EVERY:
+            await asyncio.sleep(0)
         message = self.seal(topic, message)
         groups = self._routes.get(topic)
         if groups is None:

@@ -11,6 +11,10 @@ from aats_broker_memory.group import Entry, Group
 from aats_broker_memory.permits import Permits
 from aats_broker_memory.timers import Expiry
 from aats_core.broker import Delivery, Subscription
+from aats_core.errors import BrokerError
+
+EVERY = 64
+"""After so many calls that had nothing to wait for, others get a turn on the event loop."""
 
 
 class MemoryDelivery(Delivery):
@@ -65,7 +69,8 @@ class MemorySubscription(Subscription):
         self.leases = leases
         self._join = join
         self._leave = leave
-        self._open = False
+        self._entered = self._open = False
+        self._turns = 0
         self._slots = Permits(prefetch)
         self._waiting: set[asyncio.Future[bool]] = set()
         self._held: dict[MemoryDelivery, None] = {}
@@ -73,7 +78,7 @@ class MemorySubscription(Subscription):
     async def __aenter__(self) -> Self:
         """Create the group if there is none yet."""
         self.group = self._join(self)
-        self._open = True
+        self._entered = self._open = True
         return self
 
     async def __aexit__(
@@ -87,18 +92,24 @@ class MemorySubscription(Subscription):
 
     async def __anext__(self) -> MemoryDelivery:
         """Take the most urgent message; the iteration ends once the subscription has been left."""
-        if not self._open or not (self._slots.take_now() or await self._slots.take(self._waiting)):
+        self._turns += 1
+        if not self._turns % EVERY:
+            await asyncio.sleep(0)
+        if not self._entered:
+            raise BrokerError("a subscription has to be entered with `async with` before it delivers anything")
+        if not (self._slots.take_now() or await self._slots.take(self._waiting)):
             raise StopAsyncIteration
-        ready = self.group.ready
-        if not ready.take_now():
-            taken = False
-            try:
-                taken = await ready.take(self._waiting)
-            finally:
-                if not taken:
-                    self._slots.put()
+        ready, taken = self.group.ready, False
+        try:
+            taken = self._open and (ready.take_now() or await ready.take(self._waiting))
+        finally:
             if not taken:
-                raise StopAsyncIteration
+                self._slots.put()
+        if not self._open:
+            if taken:  # it was left between the wake-up and now
+                ready.put()
+                self._slots.put()
+            raise StopAsyncIteration
         delivery = MemoryDelivery(self.group.take(), self)
         self._held[delivery] = None
         self.leases.add(delivery)
