@@ -61,8 +61,8 @@ class Handler(Generic[C]):
     """
 
     __slots__ = (
-        "_accepts", "_by_name", "_decode", "_direct", "_exact", "_extra", "_method", "_optional", "_parameter", "_returns",
-        "doc", "kind", "name",
+        "_accepts", "_by_name", "_decode", "_direct", "_exact", "_extra", "_method", "_optional", "_parameter",
+        "_returns", "doc", "kind", "name",
     )  # fmt: skip
 
     def __init__(
