@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
 import traceback
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
@@ -15,7 +16,7 @@ import msgspec
 from aats_core.errors import PluginBroken, PluginNotFound
 
 if TYPE_CHECKING:
-    from importlib.metadata import Distribution, EntryPoint
+    from importlib.metadata import Distribution
 
     from aats_core.settings import PluginSettings
 
@@ -152,15 +153,15 @@ def _import(plugin: Plugin) -> Any:
     try:
         return entry.load()
     except (Exception, SystemExit) as error:
-        reason = f"{type(error).__name__}: {error}{_place(error, entry)}"
+        reason = f"{type(error).__name__}: {error}{_place(error, plugin)}"
         raise PluginBroken(f"{_describe(plugin)} cannot be imported: {reason}") from error
 
 
-def _place(error: BaseException, entry: EntryPoint) -> str:
+def _place(error: BaseException, plugin: Plugin) -> str:
     """Say in which line of the plugin it happened, or failing that in which line at all."""
     if isinstance(error, SyntaxError) and error.filename:
         return f" (at {error.filename}:{error.lineno})"
-    package = entry.module.split(".", 1)[0]
+    package = re.split(r"\W", plugin.target, maxsplit=1)[0]
     frames = [
         (frame.f_globals.get("__name__", ""), f"{frame.f_code.co_filename}:{line}")
         for frame, line in traceback.walk_tb(error.__traceback__)

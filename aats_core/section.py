@@ -88,14 +88,14 @@ class SectionChecker:
         missing = {problem.field for problem in problems}
         outside = self._outside(title)
         try:
-            checked = model.model_validate(values)
+            checked = _validate(values, model, outside)
         except ValidationError as error:
-            _take_as_text(values, error, outside)
-            try:
-                checked = model.model_validate(values)
-            except ValidationError as final:
-                problems += _explain(title, final, model, outside, missing)
-                return Checked(None, tuple(problems))
+            problems += _explain(title, error, model, outside, missing)
+            return Checked(None, tuple(problems))
+        except Exception as error:  # noqa: BLE001 - reported: a validator of the plugin is wrong, not the file
+            what = redact(f"{type(error).__name__}: {error}")
+            problems.append(Problem(title, "", f"{model.__name__} failed to check it: {what}"))
+            return Checked(None, tuple(problems))
         _remember_checked(checked)
         return Checked(None if problems else checked, tuple(problems))
 
@@ -125,7 +125,10 @@ class SectionChecker:
             if ref.name not in self._environ:
                 raise ValueError(f"the environment variable {ref.name} is not set")
             return self._environ[ref.name]
-        path = self._base / ref.name
+        try:
+            path = self._base / Path(ref.name).expanduser()
+        except RuntimeError as error:
+            raise ValueError(f"the file {ref.name} cannot be found: {error}") from error
         try:
             with path.open("rb") as file:
                 content = file.read(_SECRET_SIZE + 1)
@@ -137,6 +140,14 @@ class SectionChecker:
         if len(content) > _SECRET_SIZE:
             raise ValueError(f"the file {path} is larger than a secret may be ({_SECRET_SIZE} bytes)")
         return text.removesuffix("\n").removesuffix("\r")
+
+
+def _validate(values: dict[str, Any], model: type[S], outside: Mapping[FieldPath, Setting]) -> S:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        _take_as_text(values, error, outside)
+        return model.model_validate(values)
 
 
 def _remember_secrets(values: Mapping[str, Any], model: type[BaseModel]) -> None:
@@ -165,12 +176,17 @@ def _remember_checked(value: Any) -> None:
 
 
 def _take_as_text(values: dict[str, Any], error: ValidationError, outside: Mapping[FieldPath, Setting]) -> None:
+    """Put the text of settings in the place of their values where these do not fit and are what counts there."""
+    places = [found["loc"] for found in error.errors()]
     for path, setting in outside.items():
-        if not isinstance(setting.value, str) and any(_within(found["loc"], path) for found in error.errors()):
-            *tables, field = path
-            table = values
-            for name in tables:
-                table = table[name]
+        whole = isinstance(setting.value, dict | list)
+        if not any(place == path or (not whole and _within(place, path)) for place in places):
+            continue
+        *tables, field = path
+        table: Any = values
+        for name in tables:
+            table = table.get(name) if isinstance(table, dict) else None
+        if isinstance(table, dict) and table.get(field) == setting.value:
             table[field] = setting.text
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from aats_core.errors import InvalidRequest
 
@@ -113,7 +113,9 @@ class TeamSection(PluginSettings):
         ),
     ] = "aats"
     state_dir: Annotated[
-        Path, Field(description="Where socket, embedded store and logs lie; relative to the team file.")
+        Path,
+        AfterValidator(Path.expanduser),
+        Field(description="Where socket, embedded store and logs lie; relative to the team file."),
     ] = Path(".aats")
     grace: Annotated[
         Seconds, Field(ge=0, description="Seconds that running tasks have to finish when the team stops.")

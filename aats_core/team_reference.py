@@ -80,7 +80,8 @@ What a key says is replaced by an environment variable, and that by `--set`:
 
 In a variable `__` parts the names; within a name `_` also stands for `-`: the section meant is the one that is there,
 or else the one with dashes. Keys in variables are lower case. A value is TOML (`4`, `true`, `["a", "b"]`,
-`{ env = "X" }`); what is no TOML, or stands where text is wanted, is taken as text.
+`{ env = "X" }`); what is no TOML, or stands where text is wanted, is taken as text. Of a table
+only the keys that are set are replaced.
 
 ## Secrets
 

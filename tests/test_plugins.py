@@ -164,6 +164,12 @@ class TestLoading:
 
         assert "has no attribute 'Missing'" in load_error(site.catalog(), "bad")
 
+    @pytest.mark.parametrize("target", ["", "no target", "acme_bad", ":Bad", "acme_bad:Bad:Bad"])
+    def test_an_entry_point_that_names_no_class_is_reported(self, site, target):
+        site.add("acme-bad", {AGENTS: {"bad": target}}, modules={"acme_bad": "class Bad: ..."})
+
+        assert "agent plugin 'bad' (acme-bad 1.0)" in load_error(site.catalog(), "bad")
+
     @pytest.mark.parametrize("source", ["Bad = 3", "class Bad: ...", "from aats_core import Broker as Bad"])
     def test_what_is_no_class_of_its_kind_is_refused(self, site, source):
         site.add("acme-bad", {AGENTS: {"bad": "acme_bad:Bad"}}, modules={"acme_bad": source})

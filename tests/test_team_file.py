@@ -152,6 +152,24 @@ class TestEnvironment:
 
         assert load(text, **variables).broker.settings.password.get_secret_value() == "from-the-outside"
 
+    @pytest.mark.parametrize(("value", "rest"), [("5", {}), ("[1]", {}), ('{ y = "1", x = 2 }', {"y": "1"})])
+    def test_a_key_of_a_table_counts_above_the_table(self, load, value, rest):
+        variables = {"AATS_AGENTS__BUILD__LABELS": value, "AATS_AGENTS__BUILD__LABELS__X": "6"}
+
+        assert load(BUILD, **variables).agents["build"].settings.labels == {"x": "6", **rest}
+
+    def test_a_wrong_value_in_a_table_is_reported_where_it_is(self, load):
+        problem = load.problem(BUILD, AATS_AGENTS__BUILD__RETRIES="{ limit = 3, factor = 0 }")
+
+        assert problem.startswith(
+            "team.toml: [agents.build] retries.factor: Input should be greater than or equal to 1"
+        )
+
+    def test_a_key_within_what_is_no_table_is_refused(self, load):
+        problem = load.problem("[team]\nname = 'x'\n", AATS_TEAM__NAME__FIRST="5")
+
+        assert problem.startswith("team.toml: [team] name: Input should be a valid string")
+
     def test_variables_of_others_are_left_alone(self, load):
         assert load("", AATS_CONFIG="x", AATS_TEST_POSTGRES_URL="y", OTHER__TEAM__NAME="z").team.name == "team"
 
@@ -285,6 +303,19 @@ class TestSecrets:
     def test_a_file_that_is_too_large_for_a_secret_is_refused(self, load):
         assert "/dev/zero is larger than a secret may be" in load.problem("[broker]\nnote = { file = '/dev/zero' }\n")
 
+    def test_a_file_in_the_home_directory(self, load, tmp_path, monkeypatch):
+        monkeypatch.setenv("HOME", str(tmp_path))
+
+        team_file = load("[team]\nstate_dir = '~/state'\n[broker]\nnote = { file = '~/pw' }\n")
+
+        assert team_file.broker.settings.note == "file-secret-1"
+        assert team_file.state_dir == tmp_path / "state"
+
+    def test_a_file_in_the_home_directory_of_nobody_is_reported(self, load):
+        text = "[broker]\nnote = { file = '~nobody-has-this-name/pw' }\n"
+
+        assert "[broker] note: the file ~nobody-has-this-name/pw cannot be found" in load.problem(text)
+
     def test_a_table_with_other_keys_is_no_secret(self, load):
         text = BUILD + "labels = { env = 'prod', file = 'x' }\n"
 
@@ -405,6 +436,24 @@ class TestWhatIsWrong:
             "team.toml: [agents.bad] plugin: agent plugin 'bad' (acme-bad 1.0) cannot be imported"
         )
         assert f"RuntimeError: no (at {site.path}/acme_bad.py:1)" in problem
+
+    def test_a_settings_model_that_fails_is_reported_by_section(self, load, site):
+        source = """
+            from pydantic import field_validator
+            from aats_core import Agent, AgentSettings
+            class S(AgentSettings):
+                token: str = ""
+                @field_validator("token")
+                def check(cls, value): return {}[value]
+            class A(Agent):
+                Settings = S
+        """
+        site.add("acme-bad", {"aats.agents": {"bad": "acme_bad:A"}}, modules={"acme_bad": source})
+        loader = Loader(load.path.parent, site.catalog())
+
+        problem = loader.problem("[agents.bad]\ntoken = { env = 'TOKEN' }\n", TOKEN="model-secret-8")
+
+        assert problem == "team.toml: [agents.bad] S failed to check it: KeyError: '**********'"
 
     @pytest.mark.parametrize("value", ["nan", "inf", "true", "'soon'", "[]", "-1", "1e300"])
     def test_what_is_no_time_is_refused(self, load, value):
