@@ -1,6 +1,7 @@
 """The report on all checks, called as a function once everything else has ended."""
 
 import html
+import json
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -67,7 +68,12 @@ def _check(name: str, state: str, error: str, output: Any) -> dict[str, Any]:
 
 def _finding(output: Any) -> dict[str, Any]:
     """Return what a check printed or returned; nothing where it did not get that far."""
-    found = output.get("json", output) if isinstance(output, dict) else None
+    found = output
+    if isinstance(output, dict) and "stdout" in output:
+        try:
+            found = json.loads(output["stdout"])
+        except ValueError:
+            found = None
     return found if isinstance(found, dict) and "summary" in found else {}
 
 
