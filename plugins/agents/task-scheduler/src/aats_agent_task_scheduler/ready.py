@@ -133,27 +133,30 @@ class ReadyQueue:
             lane.regroup()
 
     def ahead(self, node: Node) -> int:
-        """Return how many tasks of the same kind are in line before that one, taking turns with its equals."""
+        """Return how many tasks of the same kind are in line before that one, if plans of equal urgency take turns."""
         mine = node.entry
         assert mine is not None
-        level = node.priority - node.plan.boost
-        before = own = 0
-        equals: dict[PlanGraph, int] = {}
+        before = 0
+        equals: dict[PlanGraph, list[Entry]] = {}
         for flow in self._flows(node.kind):
-            plan, entries = flow.plan, flow.entries()
-            above = flow.priority - plan.boost - level
-            if above < 0:
-                before += len(entries)
-            elif above == 0 and plan is node.plan:
-                own += sum(entry < mine for entry in entries)
-            elif above == 0:
-                before += sum(entry[0] < mine[0] for entry in entries)
-                equals[plan] = equals.get(plan, 0) + sum(entry[0] == mine[0] for entry in entries)
-        return before + own + sum(min(count, own + self._goes_first(plan, node)) for plan, count in equals.items())
+            above = flow.priority - flow.plan.boost - (node.priority - node.plan.boost)
+            if above <= 0:
+                entries = flow.entries()
+                equal = [entry for entry in entries if above == 0 and entry[0] >= mine[0]]
+                before += len(entries) - len(equal)
+                equals.setdefault(flow.plan, []).extend(entry for entry in equal if entry[0] == mine[0])
+        own = sum(entry < mine for entry in equals[node.plan])
+        turn = self._turn(node.plan, equals.pop(node.plan), node.kind)
+        others = ((plan, entries) for plan, entries in equals.items() if entries)
+        return (
+            before
+            + own
+            + sum(min(len(entries), own + (self._turn(plan, entries, node.kind) < turn)) for plan, entries in others)
+        )
 
-    def _goes_first(self, plan: PlanGraph, node: Node) -> bool:
-        kinds = self._rivals(node.kind)
-        return plan.share(kinds) <= node.plan.share(kinds)
+    def _turn(self, plan: PlanGraph, entries: list[Entry], kind: str) -> tuple[float, ...]:
+        """Return what decides which of two plans goes first."""
+        return (*plan.share(self._rivals(kind)), *min(entries)[1:3])
 
     def _flows(self, kind: str) -> Iterator[Flow]:
         for lane in self._lanes.values():
