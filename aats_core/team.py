@@ -47,6 +47,7 @@ class Team:
     """
 
     operations: Operations
+    hooks: Hooks
 
     def __init__(self, team_file: TeamFile, *, clock: Clock | None = None, policy: Policy | None = None) -> None:
         self._file = team_file
@@ -62,7 +63,7 @@ class Team:
         async with AsyncExitStack() as stack:
             await self._start(stack)
             self._stack = stack.pop_all()
-        self._hooks.notify(hookspecs.team_started, self._info)
+        self.hooks.notify(hookspecs.team_started, self._info)
         log.info("team %s runs, process %d", self._info.name, os.getpid())
         return self
 
@@ -71,7 +72,7 @@ class Team:
     ) -> None:
         """Drain and stop the team."""
         self._stopping.set()
-        self._hooks.notify(hookspecs.team_stopping, self._info)
+        self.hooks.notify(hookspecs.team_stopping, self._info)
         await self._stack.aclose()
         log.info("team %s stopped", self._info.name)
 
@@ -100,13 +101,13 @@ class Team:
         if self._policy is None:
             self._policy = AllowAll()
             log.info("access control: everybody who can open the socket of %s may do everything", state.path)
-        self._hooks, self._kinds = Hooks(), TaskKinds()
+        self.hooks, self._kinds = Hooks(), TaskKinds()
         shared = (self._info, self._clock, self._kinds, self._policy)
-        self._container = Container(self._file, hooks=self._hooks, shared=shared)
+        self._container = Container(self._file, hooks=self.hooks, shared=shared)
         await self._open_backends(stack)
         self._runtime = await self._start_runtime(stack)
         self.operations = Operations(
-            self._runtime.request, self._policy, hooks=self._hooks, status=self._status, drain=self.request_stop
+            self._runtime.request, self._policy, hooks=self.hooks, status=self._status, drain=self.request_stop
         )
         await self._start_agents(stack)
         await stack.enter_async_context(Door(self.operations, state.path))
@@ -122,7 +123,7 @@ class Team:
     async def _start_runtime(self, stack: AsyncExitStack) -> Runtime:
         integrations = self._container.integrations
         runtime = Runtime(
-            hooks=self._hooks,
+            hooks=self.hooks,
             broker=self._container.broker,
             records=self._primary(),
             clock=self._clock,
