@@ -93,7 +93,7 @@ class Catalog:
         return [plugin for plugin in self.plugins if plugin.kind is kind and plugin.name == name]
 
     def _missing(self, kind: PluginKind, name: str) -> str:
-        names = [plugin.name for plugin in self.of_kind(kind)]
+        names = dict.fromkeys(plugin.name for plugin in self.of_kind(kind))
         near = difflib.get_close_matches(name, names, n=3)
         hint = f" (near: {', '.join(near)})" if near else ""
         return f"no {kind} plugin {name!r} is installed{hint}; to install it: pip install aats-{kind}-{name}"

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import re
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -104,15 +104,16 @@ async def check_team_file(
     with _state_directory(team_file.state_dir) as (directory, findings["team"]):
         team = team_file.team
         info = TeamInfo(team.name, team.namespace, directory, "check", grace=team.grace, lease=team.lease)
-        container, faults = _compose(team_file, info)
+        container, agents, faults = _compose(team_file, info, whole=not any(map(_of_backend, problems)))
         problems += faults
         if container is not None:
             findings |= await _reach(container, timeout)
-        if container is not None and not faults:
-            findings |= {f"agents.{name}": _build(container, section) for name, section in team_file.agents.items()}
-    for problem in reversed(problems):
+            findings |= {agent.title: _build(container, agent) for agent in agents}
+    wrong: _Findings = {}
+    for problem in problems:
         field = f"{problem.field}: " if problem.field else ""
-        findings[problem.section] = (CheckStatus.INVALID, f"{field}{problem.text}")
+        wrong.setdefault(problem.section, (CheckStatus.INVALID, f"{field}{problem.text}"))
+    findings |= wrong
     rows = sorted(_rows(team_file, findings), key=_place)
     return CheckReport(str(path), tuple(rows), tuple(describe_problems(path, problems)))
 
@@ -164,22 +165,26 @@ def _can_be_written(path: Path) -> bool:
     return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
 
 
-def _compose(team_file: TeamFile, info: TeamInfo) -> tuple[Container | None, list[Problem]]:
-    """Build the parts, or where one cannot be built the broker and the stores, and say what is in the way."""
-    if not any(section.kind is PluginKind.BROKER for section in team_file.sections):
-        return None, []
+def _of_backend(problem: Problem) -> bool:
+    return problem.section.partition(".")[0] in ("broker", "stores", "integrations")
+
+
+def _compose(
+    team_file: TeamFile, info: TeamInfo, *, whole: bool
+) -> tuple[Container | None, Iterable[Section], list[Problem]]:
+    """Build the whole team or, where that is not to be or fails, broker and stores; say also which agents it has."""
     shared = (info, RealClock(), TaskKinds(), AllowAll())
-    try:
-        return Container(team_file, hooks=Hooks(), shared=shared), []
-    except (WiringError, PluginBroken) as error:
-        problems = [_as_problem(line) for line in str(error).splitlines()]
     backends = [section for section in team_file.sections if section.kind in (PluginKind.BROKER, PluginKind.STORE)]
-    try:
-        return Container(
-            TeamFile(team_file.path, team_file.team, tuple(backends)), hooks=Hooks(), shared=shared
-        ), problems
-    except (WiringError, PluginBroken):
-        return None, problems
+    if not any(section.kind is PluginKind.BROKER for section in backends):
+        return None, (), []
+    problems: list[Problem] = []
+    for sections in (team_file.sections if whole else backends, backends):
+        part = TeamFile(team_file.path, team_file.team, tuple(sections))
+        try:
+            return Container(part, hooks=Hooks(), shared=shared), part.agents.values(), problems
+        except (WiringError, PluginBroken) as error:
+            problems = problems or [_as_problem(line) for line in str(error).splitlines()]
+    return None, (), problems
 
 
 def _as_problem(line: str) -> Problem:

@@ -129,6 +129,13 @@ class TestLoading:
         with pytest.raises(PluginNotFound, match=r"'postgress' is installed \(near: postgres\)"):
             site.catalog().load(PluginKind.STORE, "postgress")
 
+    def test_a_name_near_it_that_two_distributions_offer_is_said_once(self, site):
+        site.add("acme-one", {AGENTS: {"shell": "m:A"}})
+        site.add("acme-two", {AGENTS: {"shell": "m:A"}})
+
+        with pytest.raises(PluginNotFound, match=r"\(near: shell\)"):
+            site.catalog().load(PluginKind.AGENT, "shel")
+
     def test_an_import_that_raises_is_reported_with_the_line_of_the_plugin(self, site):
         source = "\nimport json\njson.loads('{')\n"
         site.add("acme-bad", {AGENTS: {"bad": "acme_bad:Bad"}}, modules={"acme_bad": source})

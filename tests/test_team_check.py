@@ -185,6 +185,37 @@ class TestProblems:
         assert row(report, "stores.primary").status is CheckStatus.OK
         assert len(report.problems) == 1
 
+    def test_agents_are_not_blamed_for_a_store_that_is_wrong(self, check, site):
+        source = """
+            from aats_core import Agent, RecordStore
+            class Seeker(Agent):
+                def __init__(self, primary: RecordStore) -> None: ...
+        """
+        site.add("acme-seeker", {"aats.agents": {"seeker": "acme_seeker:Seeker"}}, modules={"acme_seeker": source})
+        check.catalog = site.catalog()
+
+        report = check("[stores.primary]\nplugin = 'postgres'\n[agents.seeker]\n")
+
+        assert row(report, "agents.seeker").status is CheckStatus.UNTRIED
+        assert row(report, "broker").status is CheckStatus.OK
+        assert len(report.problems) == 1
+
+    def test_a_store_whose_constructor_fails_is_invalid(self, check, site):
+        source = """
+            from acme_parts import FileStore
+            class Failing(FileStore):
+                def __init__(self) -> None:
+                    raise OSError("no")
+        """
+        site.add("acme-failing", {"aats.stores": {"failing": "acme_failing:Failing"}}, modules={"acme_failing": source})
+        check.catalog = site.catalog()
+
+        report = check("[stores.primary]\nplugin = 'failing'\n")
+
+        assert row(report, "stores.primary").detail == "the constructor of Failing failed: OSError: no"
+        assert row(report, "broker").status is CheckStatus.UNTRIED
+        assert len(report.problems) == 1
+
     def test_an_agent_whose_constructor_fails_is_invalid_and_shows_no_secret(self, check):
         report = check("[agents.shell]\nport = 99\ntoken = 'check-secret-6'\n")
 
