@@ -33,7 +33,6 @@ class BrokerContract(
         """Hold the broker against a model."""
         for number in (2, 3, 4, 5):
             self.skip_unless(number)
-        vars(self).update(lease=600.0)
         contract = self
 
         class Machine(BrokerMachine):

@@ -44,7 +44,7 @@ class DeadLetterPromises(BrokerHarness):
         assert letter.attempts == self.max_attempts
         assert letter.reason
 
-    @promise(3)
+    @promise(3, short_lease=True)
     async def test_a_message_whose_lease_runs_out_too_often_becomes_a_dead_letter(self, broker: Broker) -> None:
         topic = self.new_topic()
         async with broker.subscribe(topic, "g") as subscription:

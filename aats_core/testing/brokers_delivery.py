@@ -40,7 +40,7 @@ class DeliveryPromises(BrokerHarness):
             assert self.now() >= due
             assert second.attempt == 2
 
-    @promise(2, lease=60.0)
+    @promise(2)
     async def test_an_acknowledged_message_never_comes_back(self, broker: Broker) -> None:
         topic = self.new_topic()
         async with broker.subscribe(topic, "g") as subscription:
@@ -53,7 +53,7 @@ class DeliveryPromises(BrokerHarness):
             await publish_all(broker, topic, "after")
             await self.expect(subscription, "after")
 
-    @promise(2, lease=60.0)
+    @promise(2)
     async def test_leaving_gives_back_at_once_what_is_held(self, broker: Broker) -> None:
         topic = self.new_topic()
         async with broker.subscribe(topic, "g") as leaving:
@@ -63,7 +63,7 @@ class DeliveryPromises(BrokerHarness):
             (delivery,) = await self.expect(subscription, "m")
             assert delivery.attempt == 2
 
-    @promise(2, lease=60.0)
+    @promise(2)
     async def test_what_a_dead_consumer_held_goes_to_another(self, broker: Broker) -> None:
         topic = self.new_topic()
         async with self.client() as doomed:
@@ -77,7 +77,7 @@ class DeliveryPromises(BrokerHarness):
             assert again.attempt == 2, "a delivery that its consumer did not survive has to be counted"
             await again.ack()
 
-    @promise(2)
+    @promise(2, short_lease=True)
     async def test_a_lease_that_runs_out_frees_the_message(self, broker: Broker) -> None:
         topic = self.new_topic()
         async with self.client() as other, other.subscribe(topic, "g", prefetch=1) as stuck:
@@ -89,7 +89,7 @@ class DeliveryPromises(BrokerHarness):
                 assert again.attempt == 2
                 await again.ack()
 
-    @promise(2)
+    @promise(2, short_lease=True)
     async def test_an_extended_lease_keeps_the_message(self, broker: Broker) -> None:
         topic = self.new_topic()
         async with self.client() as other, other.subscribe(topic, "g", prefetch=1) as busy:
@@ -103,7 +103,7 @@ class DeliveryPromises(BrokerHarness):
                 await self.expect(inbox, "other")
                 await delivery.ack()
 
-    @promise(2)
+    @promise(2, short_lease=True)
     async def test_settling_a_lost_delivery_takes_it_from_nobody(self, broker: Broker) -> None:
         topic = self.new_topic()
         async with self.client() as other, other.subscribe(topic, "g", prefetch=1) as stuck:
@@ -119,7 +119,7 @@ class DeliveryPromises(BrokerHarness):
                 await publish_all(broker, topic, "after")
                 await self.expect(subscription, "after")
 
-    @promise(2, lease=60.0)
+    @promise(2)
     async def test_a_cancelled_wait_loses_nothing(self, broker: Broker) -> None:
         topic, count = self.new_topic(), 20
         found: list[object] = []

@@ -9,7 +9,7 @@ from aats_core.testing.brokers_harness import BrokerHarness, create_group, numbe
 class FlowPromises(BrokerHarness):
     """How many messages a consumer may hold."""
 
-    @promise(8, lease=60.0)
+    @promise(8)
     async def test_a_consumer_holds_no_more_than_its_prefetch(self, broker: Broker) -> None:
         topic = self.new_topic()
         async with broker.subscribe(topic, "g", prefetch=2) as subscription:
@@ -20,7 +20,7 @@ class FlowPromises(BrokerHarness):
             held.append(await self.receive(subscription))
             await self.expect_nothing(subscription)
 
-    @promise(8, lease=60.0)
+    @promise(8)
     async def test_every_way_to_settle_makes_room_for_the_next(self, broker: Broker) -> None:
         topic = self.new_topic()
         async with broker.subscribe(topic, "g", prefetch=1) as subscription:
@@ -30,7 +30,7 @@ class FlowPromises(BrokerHarness):
             await (await self.receive(subscription)).nack(delay=0.01)
             await self.receive(subscription)
 
-    @promise(8)
+    @promise(8, short_lease=True)
     async def test_a_lost_lease_makes_room_for_the_next(self, broker: Broker) -> None:
         topic = self.new_topic()
         async with broker.subscribe(topic, "g", prefetch=1) as subscription:
@@ -41,7 +41,7 @@ class FlowPromises(BrokerHarness):
             await lost.ack()
             await again.ack()
 
-    @promise(8, lease=60.0)
+    @promise(8)
     async def test_a_slow_consumer_holds_back_no_other(self, broker: Broker) -> None:
         topic, count, prefetch = self.new_topic(), 60, 5
         await create_group(broker, topic, "g", "other")

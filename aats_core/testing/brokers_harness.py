@@ -18,17 +18,19 @@ H = TypeVar("H", bound="BrokerHarness")
 T = TypeVar("T")
 
 
-def promise(number: int, **settings: float) -> Callable[[Callable[[H, Broker], Coroutine[Any, Any, None]]], Any]:
+def promise(
+    number: int, *, short_lease: bool = False
+) -> Callable[[Callable[[H, Broker], Coroutine[Any, Any, None]]], Any]:
     """Make a test method of a coroutine that is given a connected broker, for one of the promises of `Broker`.
 
-    The test is skipped where the broker lacks the promise. `settings` replace attributes of the harness that
-    `make_broker` reads, for this test alone.
+    The test is skipped where the broker lacks the promise. With `short_lease` the test waits for leases to run out.
     """
 
     def decorate(scenario: Callable[[H, Broker], Coroutine[Any, Any, None]]) -> Callable[[H], None]:
         def test(self: H) -> None:
             self.skip_unless(number)
-            vars(self).update(settings)
+            if short_lease:
+                self.lease = self.short_lease
             asyncio.run(self.play(scenario))
 
         test.__name__, test.__qualname__ = scenario.__name__, scenario.__qualname__
@@ -63,12 +65,14 @@ class BrokerHarness(ABC):
     """What a broker's tests have to say of it, and what the contract's tests share.
 
     `make_broker` has to build the broker with the attributes `lease`, `max_attempts` and `timeout`. A subclass
-    may enlarge them, and `patience`, for a slow server. It may override a contract test only to mark it
+    may enlarge them, `short_lease` and `patience` for a slow server. It may override a contract test only to mark it
     `xfail(reason=...)`.
     """
 
-    lease: float = 1.0
-    """Seconds: the lease that `make_broker` sets."""
+    lease: float = 60.0
+    """Seconds: the lease that `make_broker` sets, longer than any test takes."""
+    short_lease: float = 1.0
+    """Seconds: what `lease` is in tests that wait for it to run out; no shorter than a few round trips."""
     max_attempts: int = 3
     """The deliveries before a message is a dead letter that `make_broker` sets."""
     timeout: float = 2.0

@@ -56,7 +56,7 @@ class OrderPromises(BrokerHarness):
             await again.ack()
             await self.expect(subscription, 2)
 
-    @promise(5, lease=60.0)
+    @promise(5)
     async def test_the_order_of_a_key_survives_its_consumer(self, broker: Broker) -> None:
         topic = self.new_topic()
         async with self.client() as doomed:

@@ -72,7 +72,7 @@ class OutagePromises(BrokerHarness):
                 (delivery,) = await self.expect(inbox, value)
                 await delivery.ack()
 
-    @promise(9)
+    @promise(9, short_lease=True)
     async def test_a_delivery_held_over_an_outage_is_not_lost(self, broker: Broker) -> None:
         topic = self.new_topic()
         async with broker.subscribe(topic, "g", prefetch=1) as subscription:
