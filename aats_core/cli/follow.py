@@ -9,7 +9,7 @@ from collections.abc import Collection
 import msgspec
 
 from aats_core.cli.screen import Screen
-from aats_core.operations import Operations, PlanDetail
+from aats_core.operations import Operations, PlanDetail, TaskEvent
 from aats_core.task import PlanRecord, PlanState, TaskState
 
 RESYNC = 5.0
@@ -17,9 +17,9 @@ RESYNC = 5.0
 
 
 class Follower:
-    """Shows what happens in a team, and tells when plans have ended.
+    """Shows what happens to plans, from their submission on, and tells when they have ended.
 
-    `watch` runs beside the rest, from before the first plan is submitted.
+    `watch` runs beside the rest, from before the first plan is submitted; `follow` is called once.
     """
 
     def __init__(self, team: Operations, screen: Screen) -> None:
@@ -28,12 +28,17 @@ class Follower:
         self._ended: set[str] = set()
         self._seen = asyncio.Event()
         self._given_up = False
+        self._early: list[TaskEvent] | None = []
+        self._plans: set[str] = set()
         self._states: dict[str, dict[str, TaskState]] = {}
 
     async def watch(self) -> None:
-        """Show every event until cancelled."""
+        """Take in events until cancelled."""
         async for event in self._team.watch():
-            self._screen.event(event)
+            if self._early is not None:
+                self._early.append(event)
+            else:
+                self._show(event)
             self._states.setdefault(event.plan, {})[event.name] = event.state
             if event.plan_state is not PlanState.ACTIVE:
                 self._ended.add(event.plan)
@@ -41,8 +46,12 @@ class Follower:
 
     async def follow(self, records: Collection[PlanRecord]) -> list[PlanDetail]:
         """Show plans, wait until each has ended or `give_up` is called, and return them with their tasks."""
-        for record in records:
-            self._screen.begin(await self._team.plan(record.id))
+        self._plans = {record.id for record in records}
+        for detail in [await self._team.plan(record.id) for record in records]:
+            self._screen.begin(detail)
+        early, self._early = self._early or [], None
+        for event in early:
+            self._show(event)
         waiting = {record.id for record in records if record.state is PlanState.ACTIVE}
         while (waiting := waiting - self._ended) and not self._given_up:
             self._seen.clear()
@@ -52,6 +61,10 @@ class Follower:
             except TimeoutError:
                 await self._ask_for(waiting)
         return [await self._team.plan(record.id) for record in records]
+
+    def _show(self, event: TaskEvent) -> None:
+        if event.plan in self._plans:
+            self._screen.event(event)
 
     def give_up(self) -> None:
         """Wait for no plan any longer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import msgspec
@@ -15,6 +16,9 @@ from aats_core.operations import PlanDetail, TaskEvent
 class Lines(Display):
     """Prints time, task, state and reason of every transition."""
 
+    def __init__(self) -> None:
+        self._last: dict[str, TaskEvent] = {}
+
     def begin(self, plan: PlanDetail) -> None:
         """Say what is to be carried out."""
         deadline = f", deadline {clock_time(plan.plan.deadline)}" if plan.plan.deadline is not None else ""
@@ -24,10 +28,17 @@ class Lines(Display):
         )
 
     def event(self, event: TaskEvent) -> None:
-        """Print a line."""
-        said = event.progress or event.reason
-        parts = (clock_time(event.time), f"{event.plan}/{event.name}", f"{event.state:<9}", event.worker, said)
-        print("  ".join(one_line(part) if part is said else part for part in parts if part).rstrip(), flush=True)
+        """Print a line; nothing where the event only tells again, with the end of its plan, what a task came to."""
+        task = f"{event.plan}/{event.name}"
+        before, self._last[task] = self._last.get(task), event
+        if before is not None and msgspec.structs.replace(event, plan_state=before.plan_state) == before:
+            return
+        if event.progress:
+            moment, said = time.time(), event.progress
+        else:
+            moment, said = event.time, event.reason if event.reason != event.state else ""
+        parts = (clock_time(moment), task, f"{event.state:<9}", event.worker, one_line(said))
+        print("  ".join(part for part in parts if part).rstrip(), flush=True)
 
 
 class JsonLines(Display):

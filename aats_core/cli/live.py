@@ -6,8 +6,10 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 
+from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -19,6 +21,8 @@ from aats_core.operations import PlanDetail, TaskEvent
 from aats_core.task import PlanRecord, TaskState
 
 _BAR = 24
+_MARGIN = 6  # of these columns two are left of the tasks, the others keep an echoed ^C from breaking a line
+_WIDEST = (28, 16, 9)  # columns for a task, its worker and its time; what it says takes the rest
 _BAD = (TaskState.FAILED, TaskState.UNKNOWN)
 
 
@@ -120,17 +124,15 @@ class LiveDisplay(Display):
         return Group(plans, *self._running(running, room, now))
 
     def _running(self, running: list[TaskEvent], room: int, now: float) -> Iterator[RenderableType]:
+        rows = [(e.name, e.worker, duration(max(now - e.time, 0.0)), one_line(e.progress)) for e in running[:room]]
+        widths = [min(max((cell_len(row[n]) for row in rows), default=0), widest) for n, widest in enumerate(_WIDEST)]
+        widths.append(max(self._console.width - sum(widths) - 2 * len(widths) - _MARGIN, 1))
         tasks = Table.grid(padding=(0, 2, 0, 0))
-        for _ in range(3):
-            tasks.add_column(no_wrap=True, overflow="ellipsis")
-        tasks.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
-        for event in running[:room]:
-            age = duration(max(now - event.time, 0.0))
-            cells = (f"  {event.name}", event.worker, age, one_line(event.progress))
-            tasks.add_row(
-                *(Text(cell, style=style) for cell, style in zip(cells, ("", "dim", "cyan", "dim"), strict=True))
-            )
-        yield tasks
+        for style, width in zip(("", "dim", "cyan", "dim"), widths, strict=True):
+            tasks.add_column(style=style, width=width, no_wrap=True, overflow="ellipsis")
+        for row in rows:
+            tasks.add_row(*map(Text, row))
+        yield Padding(tasks, (0, 0, 0, 2), expand=False)
         if len(running) > room:
             yield Text(f"  … and {plural(len(running) - room, 'task')} more", style="dim")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -14,7 +14,7 @@ from aats_core.cli.output import STYLES, one_line
 from aats_core.cli.words import duration, plural
 from aats_core.operations import PlanDetail
 from aats_core.report import Report, TaskReport, summarise
-from aats_core.task import TaskState
+from aats_core.task import PlanState, TaskState
 
 _NAMED = 12
 _SHORT = 400
@@ -25,12 +25,11 @@ def print_summary(console: Console, details: Sequence[PlanDetail]) -> None:
     """Print what came of each plan; an active one has been interrupted."""
     for detail in details:
         report = summarise(detail, now=time.time())
-        console.print(_headline(report), soft_wrap=True)
-        for task in report.failures:
-            _print_failure(console, report, task)
-        rest = [task for task in report.not_run if task.state.ended and not _blamed(report, task)]
-        if rest:
-            console.print(Padding(Text(f"not run: {_names(rest)}", style="dim"), (0, 0, 0, 2)))
+        for indent, text in _lines(report):
+            if console.is_terminal:
+                console.print(Padding(text, (0, 0, 0, indent), expand=False))
+            else:
+                print(f"{' ' * indent}{text.plain}")
 
 
 def summary(details: Sequence[PlanDetail], exit_code: int) -> dict[str, Any]:
@@ -64,6 +63,28 @@ def _as_data(report: Report) -> dict[str, Any]:
     }
 
 
+def _lines(report: Report) -> Iterator[tuple[int, Text]]:
+    """Yield the lines about a plan, each with how far it is indented."""
+    yield 0, _headline(report)
+    if report.plan.state is PlanState.ACTIVE:
+        yield 2, Text("the same command goes on where it was", style="dim")
+    for task in report.failures:
+        yield 2, _failure(task)
+        idle = [other for other in report.not_run if task.name in other.causes]
+        if idle:
+            yield 4, Text(f"not run because of it: {_names(idle)}", style="dim")
+    rest = [task for task in report.not_run if task.state.ended and not _blamed(report, task)]
+    if rest:
+        yield 2, Text(f"not run: {_names(rest)}", style="dim")
+
+
+def _failure(task: TaskReport) -> Text:
+    tries = f" in attempt {len(task.attempts)}" if len(task.attempts) > 1 else ""
+    text = Text(f"✗ {task.name} {task.state}{tries}: ", style=STYLES[task.state])
+    reason = one_line(task.record.error or "no reason given")
+    return text.append(reason if len(reason) <= _SHORT else f"{reason[:_SHORT]}…", style="default")
+
+
 def _headline(report: Report) -> Text:
     state = str(report.plan.state)
     counts = report.plan.counts
@@ -73,17 +94,6 @@ def _headline(report: Report) -> Text:
         f"{'interrupted' if state == 'active' else state} after {duration(report.elapsed)}", style=STYLES[state]
     )
     return text.append(f": {', '.join(parts)} of {plural(len(report.tasks), 'task')}", style="default")
-
-
-def _print_failure(console: Console, report: Report, task: TaskReport) -> None:
-    tries = f" in attempt {len(task.attempts)}" if len(task.attempts) > 1 else ""
-    text = Text(f"✗ {task.name} {task.state}{tries}: ", style=STYLES[task.state])
-    reason = one_line(task.record.error or "no reason given")
-    text.append(reason if len(reason) <= _SHORT else f"{reason[:_SHORT]}…", style="default")
-    console.print(Padding(text, (0, 0, 0, 2)))
-    idle = [other for other in report.not_run if task.name in other.causes]
-    if idle:
-        console.print(Padding(Text(f"not run because of it: {_names(idle)}", style="dim"), (0, 0, 0, 4)))
 
 
 def _blamed(report: Report, task: TaskReport) -> bool:

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import dedent
@@ -76,6 +76,7 @@ class Place:
 
     path: Path
     environ: dict[str, str] = field(default_factory=dict)
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def write(self, name: str, text: str) -> Path:
         """Write a file and return its path."""
@@ -87,18 +88,25 @@ class Place:
     def start(self, *arguments: object, **options: object) -> subprocess.Popen[str]:
         """Start `aats` with its output piped."""
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL} | options
-        return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
+        process: subprocess.Popen[str] = subprocess.Popen(  # type: ignore[call-overload]
             [AATS, *map(str, arguments)], cwd=self.path, env=self.environ, text=True, **pipes
         )
+        self.started.append(process)
+        return process
+
+    def end(self) -> None:
+        """End what is still running."""
+        for process in self.started:
+            process.kill()
+            process.wait()
+            for stream in (process.stdout, process.stderr):
+                if stream is not None:
+                    stream.close()
 
     def aats(self, *arguments: object, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
         """Run `aats` to its end."""
         process = self.start(*arguments)
-        try:
-            out, err = process.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise
+        out, err = process.communicate(timeout=timeout)
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
     def python(self, code: str) -> subprocess.CompletedProcess[str]:
@@ -137,6 +145,8 @@ def make_place(toys: Path) -> Callable[[Path], Place]:
 
 
 @pytest.fixture
-def place(make_place: Callable[[Path], Place], tmp_path: Path) -> Place:
-    """Return a place of its own."""
-    return make_place(tmp_path)
+def place(make_place: Callable[[Path], Place], tmp_path: Path) -> Iterator[Place]:
+    """Yield a place of its own."""
+    place = make_place(tmp_path)
+    yield place
+    place.end()
