@@ -33,11 +33,11 @@ class Process:
     async def wait(self) -> int:
         """Wait until the program and all that it started has ended; returns its exit code, or minus the signal.
 
-        Raises `ChildProcessError` where that cannot be known, because its supervisor was killed.
+        Raises `ChildProcessError` where that cannot be known, because its supervisor was killed or does not answer.
         """
         code = await asyncio.shield(self._line.ended)
         if code is None:
-            raise ChildProcessError(f"what became of process {self.pid} is not known: its supervisor was killed")
+            raise ChildProcessError(f"what became of process {self.pid} is not known: its supervisor is gone")
         return code
 
     def end(self) -> None:
@@ -57,6 +57,7 @@ class Process:
                 await asyncio.wait([self._line.ended], timeout=deadline - loop.time())
             except asyncio.CancelledError as error:
                 cancelled = error
+        self._line.transport.abort()
         if cancelled is not None:
             raise cancelled
 
@@ -217,6 +218,14 @@ class _Line(asyncio.Protocol):
             if pid:
                 with suppress(ProcessLookupError, PermissionError):
                     os.killpg(pid, signal.SIGKILL)
+
+
+def program_environment() -> dict[str, str]:
+    """Return this process's environment as programs may see it: without what overrides the team file (`AATS_…__…`).
+
+    Those variables may hold the passwords of brokers and stores, which are none of a task's business.
+    """
+    return {name: value for name, value in os.environ.items() if not (name.startswith("AATS_") and "__" in name)}
 
 
 def _reason(said: dict[str, Any], *, program: str, cwd: str | None) -> Exception:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,6 +14,7 @@ from msgspec import Meta
 from aats_agent_shell.settings import ShellSettings
 from aats_core.agent import TaskContext
 from aats_core.errors import TaskFailed
+from aats_core.processes import program_environment
 
 
 class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,7 +45,7 @@ class Invocation(msgspec.Struct, frozen=True):
 
 def prepare(command: Command, settings: ShellSettings, ctx: TaskContext) -> Invocation:
     """Return how a command is executed; raises `TaskFailed`, for good, where the agent's settings do not allow it."""
-    own = {**_inherited(os.environ), **{name: value.get_secret_value() for name, value in settings.env.items()}}
+    own = {**program_environment(), **{name: value.get_secret_value() for name, value in settings.env.items()}}
     about = {"AATS_TASK_ID": ctx.id, "AATS_PLAN": ctx.plan, "AATS_ATTEMPT": str(ctx.attempt)}
     if isinstance(command.command, str):
         if settings.allow is not None:
@@ -77,11 +78,6 @@ def allowed(program: str, allow: Sequence[str], path: str) -> str:
     if program in allow:
         raise TaskFailed(f"{program} is allowed but not found in the agent's PATH, {path}", retry=False)
     raise TaskFailed(f"{program} is not allowed; the agent runs only: {', '.join(allow) or 'nothing'}", retry=False)
-
-
-def _inherited(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the team's environment without what overrides its settings, which may hold its passwords."""
-    return {name: value for name, value in environment.items() if not (name.startswith("AATS_") and "__" in name)}
 
 
 def _same_file(one: str, other: str) -> bool:
