@@ -12,6 +12,7 @@ import msgspec
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from aats_core.errors import SettingsError
+from aats_core.problems import FieldPath
 from aats_core.secrets import redact
 
 SECTIONS = ("team", "broker", "stores", "agents", "integrations")
@@ -21,15 +22,6 @@ NAMED = ("stores", "agents", "integrations")
 """Those of them that hold a section for each name."""
 
 PREFIX = "AATS_"
-
-FieldPath = tuple[str, ...]
-
-
-class SecretRef(msgspec.Struct, frozen=True):
-    """Where a secret is to be read: from an environment variable, or from a file."""
-
-    source: str
-    name: str
 
 
 class Setting(msgspec.Struct, frozen=True):
@@ -131,34 +123,6 @@ def as_layer(settings: Sequence[Setting]) -> dict[str, Any]:
             table = below
         table[setting.path[-1]] = setting.value
     return layer
-
-
-def mark_secrets(layer: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a layer with a `SecretRef` for each `{ env = … }` and `{ file = … }` that is the value of a field."""
-    return {
-        table: (
-            {name: _mark_fields(fields) for name, fields in content.items()}
-            if table in NAMED and isinstance(content, dict)
-            else _mark_fields(content)
-        )
-        for table, content in layer.items()
-    }
-
-
-def _mark_fields(section: Any) -> Any:
-    return {name: _mark(value) for name, value in section.items()} if isinstance(section, dict) else section
-
-
-def _mark(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_mark(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    if len(value) == 1:
-        ((source, name),) = value.items()
-        if source in ("env", "file") and isinstance(name, str):
-            return SecretRef(source, name)
-    return {name: _mark(item) for name, item in value.items()}
 
 
 def _section_name(text: str, known: Iterable[str]) -> str:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_args
 
 import msgspec
 from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
 
-from aats_core.layers import FieldPath, SecretRef, Setting
+from aats_core.layers import Setting
+from aats_core.problems import FieldPath, Problem, explain, lies_within
+from aats_core.secret_refs import SecretRef, read_secret
 from aats_core.secrets import mask, redact, remember
 from aats_core.settings import PluginSettings
 
@@ -19,23 +20,6 @@ S = TypeVar("S", bound=PluginSettings)
 
 SECTION_NAME = r"^[A-Za-z0-9_-]+$"
 """What the name of a section may be: it becomes part of topics, keys and ids."""
-
-_SECRET_SIZE = 1024 * 1024
-
-
-class Problem(msgspec.Struct, frozen=True):
-    """Something that is wrong in a team file: in which section and field (empty where it is in none), and what."""
-
-    section: str
-    field: str
-    text: str
-
-    def __str__(self) -> str:
-        """Return it in one line: `[agents.build] allow: …`."""
-        place = " ".join(part for part in (f"[{self.section}]" if self.section else "", self.field) if part)
-        if not place:
-            return self.text
-        return f"{place}{':' if self.field else ''} {self.text}"
 
 
 class Checked(msgspec.Struct, Generic[S], frozen=True):
@@ -56,13 +40,6 @@ def shown_settings(settings: PluginSettings) -> dict[str, Any]:
     """Return settings as they may be shown: such as JSON can hold, with the secrets masked."""
     shown: dict[str, Any] = mask(settings.model_dump(mode="json", fallback=str))
     return shown
-
-
-def unknown(what: str, name: str, known: Iterable[str]) -> str:
-    """Say that a name is not known, and which known one is near, or which there are."""
-    names = list(known)
-    near = difflib.get_close_matches(name, names, n=1)
-    return f"unknown {what} {name!r}; " + (f"did you mean {near[0]!r}?" if near else f"known are {', '.join(names)}")
 
 
 class SectionChecker:
@@ -90,7 +67,8 @@ class SectionChecker:
         try:
             checked = _validate(values, model, outside)
         except ValidationError as error:
-            problems += _explain(title, error, model, outside, missing)
+            origins = {path: setting.origin for path, setting in outside.items()}
+            problems += (p for p in explain(title, error, model, origins) if p.field not in missing)
             return Checked(None, tuple(problems))
         except Exception as error:  # noqa: BLE001 - reported: a validator of the plugin is wrong, not the file
             what = redact(f"{type(error).__name__}: {error}")
@@ -102,7 +80,7 @@ class SectionChecker:
     def _outside(self, title: str) -> dict[FieldPath, Setting]:
         section = tuple(title.split("."))
         depth = len(section)
-        return {setting.path[depth:]: setting for setting in self._settings if setting.path[:depth] == section}
+        return {s.path[depth:]: s for s in self._settings if s.path[:depth] == section and len(s.path) > depth}
 
     def _fetch(self, value: Any, title: str, field: str, problems: list[Problem]) -> Any:
         """Return a value with the secrets in it in place of where they are to be read."""
@@ -113,33 +91,12 @@ class SectionChecker:
         if not isinstance(value, SecretRef):
             return value
         try:
-            secret = self._read(value)
+            secret = read_secret(value, self._base, self._environ)
         except ValueError as error:
             problems.append(Problem(title, field, str(error)))
             return ""
         remember(secret)
         return secret
-
-    def _read(self, ref: SecretRef) -> str:
-        if ref.source == "env":
-            if ref.name not in self._environ:
-                raise ValueError(f"the environment variable {ref.name} is not set")
-            return self._environ[ref.name]
-        try:
-            path = self._base / Path(ref.name).expanduser()
-        except RuntimeError as error:
-            raise ValueError(f"the file {ref.name} cannot be found: {error}") from error
-        try:
-            with path.open("rb") as file:
-                content = file.read(_SECRET_SIZE + 1)
-            text = content.decode()
-        except OSError as error:
-            raise ValueError(f"the file {path} cannot be read: {error.strerror}") from error
-        except UnicodeDecodeError as error:
-            raise ValueError(f"the file {path} is not UTF-8 text") from error
-        if len(content) > _SECRET_SIZE:
-            raise ValueError(f"the file {path} is larger than a secret may be ({_SECRET_SIZE} bytes)")
-        return text.removesuffix("\n").removesuffix("\r")
 
 
 def _validate(values: dict[str, Any], model: type[S], outside: Mapping[FieldPath, Setting]) -> S:
@@ -180,7 +137,7 @@ def _take_as_text(values: dict[str, Any], error: ValidationError, outside: Mappi
     places = [found["loc"] for found in error.errors()]
     for path, setting in outside.items():
         whole = isinstance(setting.value, dict | list)
-        if not any(place == path or (not whole and _within(place, path)) for place in places):
+        if not any(place == path or (not whole and lies_within(place, path)) for place in places):
             continue
         *tables, field = path
         table: Any = values
@@ -188,52 +145,3 @@ def _take_as_text(values: dict[str, Any], error: ValidationError, outside: Mappi
             table = table.get(name) if isinstance(table, dict) else None
         if isinstance(table, dict) and table.get(field) == setting.value:
             table[field] = setting.text
-
-
-def _within(place: tuple[str | int, ...], path: FieldPath) -> bool:
-    return place[: len(path)] == path
-
-
-def _explain(
-    title: str,
-    error: ValidationError,
-    model: type[BaseModel],
-    outside: Mapping[FieldPath, Setting],
-    missing: Iterable[str],
-) -> Iterator[Problem]:
-    for found in error.errors(include_url=False, include_input=False):
-        place = found["loc"]
-        field = _shown(place)
-        if field in missing:
-            continue
-        text = found["msg"].removeprefix("Value error, ")
-        if found["type"] == "extra_forbidden":
-            text = unknown("key", str(place[-1]), _keys(model, place[:-1]))
-        elif found["type"] == "missing":
-            text = "it is missing"
-        origin = next((setting.origin for path, setting in outside.items() if _within(place, path)), "")
-        yield Problem(title, field, redact(f"{text} (set by {origin})" if origin else text))
-
-
-def _shown(place: Sequence[str | int]) -> str:
-    """Write the place of a field as it is written in the file, without the members of unions that pydantic puts in."""
-    parts = [
-        f"[{part}]" if isinstance(part, int) else f".{part}" for part in place if not re.search(r"[\[(]", str(part))
-    ]
-    return "".join(parts).removeprefix(".")
-
-
-def _keys(model: type[BaseModel], place: Sequence[str | int]) -> list[str]:
-    """Return the keys of the table at that place; it is a model, or one lies within the annotation of the field."""
-    if not place:
-        return sorted(model.model_fields)
-    field = model.model_fields.get(str(place[0]))
-    below = next(_models(field.annotation), None) if field else None
-    return _keys(below, [part for part in place[1:] if part in below.model_fields]) if below else []
-
-
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in get_args(annotation):
-        yield from _models(argument)

@@ -26,8 +26,9 @@ from aats_core.kinds import TaskKinds
 from aats_core.layers import SECTIONS
 from aats_core.plugins import Catalog, PluginKind
 from aats_core.policy import AllowAll
+from aats_core.problems import Problem
 from aats_core.secrets import redact
-from aats_core.section import Problem, shown_settings
+from aats_core.section import shown_settings
 from aats_core.settings import PluginSettings, TeamInfo
 from aats_core.state_dir import StateDirectory
 from aats_core.store import Store

@@ -16,14 +16,15 @@ from aats_core.layers import (
     Layers,
     Setting,
     as_layer,
-    mark_secrets,
     read_environment,
     read_file,
     read_override,
 )
 from aats_core.plugins import Catalog, Plugin, PluginKind, discover, settings_model
+from aats_core.problems import Problem, unknown
+from aats_core.secret_refs import mark_secrets
 from aats_core.secrets import redact
-from aats_core.section import Problem, SectionChecker, section_name_fault, unknown
+from aats_core.section import SectionChecker, section_name_fault
 from aats_core.settings import PluginSettings, TeamSection
 from aats_core.task import PROJECT_MANAGER, TASK_SCHEDULER
 
@@ -152,7 +153,7 @@ class _Reader:
         set_outside = read_environment(environ, known)
         settings = [setting for setting in [*set_outside, *set_by_hand] if self._belongs(setting)]
         upper = [as_layer([s for s in layer if s in settings]) for layer in (set_by_hand, set_outside)]
-        stack = [mark_secrets(self._well_formed(layer)) for layer in (*upper, file)]
+        stack = [mark_secrets(self._well_formed(layer), NAMED) for layer in (*upper, file)]
         return Layers(layers=stack), settings  # type: ignore[call-arg]  # read by `settings_customise_sources`
 
     def team(self, layers: Layers, checker: SectionChecker) -> TeamSection:

@@ -165,6 +165,19 @@ class TestEnvironment:
             "team.toml: [agents.build] retries.factor: Input should be greater than or equal to 1"
         )
 
+    def test_a_whole_section_may_be_set(self, load):
+        team_file = load("[stores.primary]\nfault = 'x'\n", AATS_STORES__PRIMARY='{ dsn = "y" }')
+
+        assert (team_file.stores["primary"].settings.dsn, team_file.stores["primary"].settings.fault) == ("y", "x")
+
+    def test_a_whole_section_that_is_wrong_is_reported(self, load):
+        problems = load.problems("", AATS_STORES__PRIMARY="{ dsn = 1 }", AATS_STORES__CACHE="x", AATS_BROKER="ignored")
+
+        assert problems == [
+            "team.toml: [stores.cache] it must be a table; a section of its own is [stores.cache]",
+            "team.toml: [stores.primary] dsn: Input should be a valid string",
+        ]
+
     def test_a_key_within_what_is_no_table_is_refused(self, load):
         problem = load.problem("[team]\nname = 'x'\n", AATS_TEAM__NAME__FIRST="5")
 
