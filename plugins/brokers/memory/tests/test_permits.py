@@ -81,3 +81,12 @@ def test_waits_given_up_leave_nothing_behind() -> None:
         assert permits.take_now()
 
     asyncio.run(main())
+
+
+def test_nobody_waits_while_a_permit_is_free() -> None:
+    async def main() -> None:
+        permits, waiters = Permits(1), set[asyncio.Future[bool]]()
+        assert await permits.take(waiters)
+        assert permits.exhausted
+
+    asyncio.run(main())
