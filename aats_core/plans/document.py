@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,9 +21,18 @@ class Malformed(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Duplicate:
+    """A key that a mapping has already: its way, its line, and the line in which it stood before."""
+
+    where: Where
+    line: int
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
     """A decoded file: its value, where its parts stand, and the keys that a mapping has twice."""
 
     value: Any
     marks: Callable[[], Marks] | None = None
-    duplicates: tuple[tuple[Where, int], ...] = ()
+    duplicates: Sequence[Duplicate] = ()

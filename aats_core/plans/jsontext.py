@@ -6,8 +6,8 @@ import json
 import re
 from typing import Any
 
-from aats_core.plans.document import Document, Malformed
-from aats_core.plans.place import Marks, Where
+from aats_core.plans.document import Document, Duplicate, Malformed
+from aats_core.plans.place import Marks
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"|[{}\[\],:]|\n|[^\s{}\[\],:"]+')
 
@@ -33,7 +33,7 @@ def decode_json(text: str) -> Document:
         raise Malformed("is nested too deeply") from error
     except ValueError as error:
         raise Malformed("has a number of too many digits") from error
-    return Document(value, lambda: _Scan(text).marks, tuple(_Scan(text).duplicates) if twice else ())
+    return Document(value, lambda: _Scan(text).marks, _Scan(text).duplicates if twice else ())
 
 
 class _Scan:
@@ -41,7 +41,7 @@ class _Scan:
 
     def __init__(self, text: str) -> None:
         self.marks: Marks = {}
-        self.duplicates: list[tuple[Where, int]] = []
+        self.duplicates: list[Duplicate] = []
         self._open: list[tuple[Marks, bool]] = []
         self._steps: list[str | int] = []
         self._line = 1
@@ -68,7 +68,7 @@ class _Scan:
     def _step(self, marks: Marks, step: str | int) -> None:
         self._steps.append(step)
         if step in marks:
-            self.duplicates.append((tuple(self._steps), marks[step][0]))
+            self.duplicates.append(Duplicate(tuple(self._steps), self._line, marks[step][0]))
         marks[step] = (self._line, None)
 
     def _begin_container(self) -> Marks:

@@ -19,21 +19,21 @@ def is_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
-def clean_name(text: str) -> str:
-    """Return the text if it is a name, else the name that is most like it."""
+def clean_name(text: str, *, fallback: str) -> str:
+    """Return the text if it is a name, else the name that is most like it, or the fallback if nothing is left."""
     if is_name(text):
         return text
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).lstrip("_.-")[:MAX_NAME] or "plan"
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).lstrip("_.-")[:MAX_NAME] or fallback
 
 
-def clean_names(texts: Iterable[str]) -> dict[str, str]:
+def clean_names(texts: Iterable[str], *, fallback: str) -> dict[str, str]:
     """Map each text to a name: itself where it is one, else one like it that no other has."""
     wanted = list(dict.fromkeys(texts))
     names = {text: text for text in wanted if is_name(text)}
     taken = set(names)
     for text in wanted:
         if text not in names:
-            names[text] = _unused(clean_name(text), taken)
+            names[text] = _unused(clean_name(text, fallback=fallback), taken)
             taken.add(names[text])
     return names
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
+from operator import itemgetter
 
 from aats_core.errors import Refused
 from aats_core.plans.suggest import suggest
@@ -61,9 +62,8 @@ class Places:
             line, marks = found[0], found[1] or {}
         return line
 
-    def describe(self, where: Where) -> str:
+    def describe(self, where: Where, line: int) -> str:
         """Return the place as a problem begins with it: `plan.yaml:14: tasks.build.needs[0]`."""
-        line = self.line(where)
         file = f"{self.source}:{line}" if line else self.source
         return ": ".join(part for part in (file, dotted(self._resolve(where))) if part)
 
@@ -76,16 +76,13 @@ class Problems:
 
     def __init__(self, places: Places | None = None) -> None:
         self._places = places or Places()
-        self._found: list[tuple[Where, str]] = []
+        self._found: list[tuple[Where, str, int]] = []
         self._at: set[Where] = set()
         self._hints = _MOST_HINTS
 
-    def __bool__(self) -> bool:
-        return bool(self._found)
-
-    def add(self, where: Where, text: str) -> None:
-        """Note a problem."""
-        self._found.append((where, text))
+    def add(self, where: Where, text: str, *, line: int = 0) -> None:
+        """Note a problem; its line is looked up where it is not given."""
+        self._found.append((where, text, line))
         self._at.add(where)
 
     def has(self, where: Where) -> bool:
@@ -101,8 +98,11 @@ class Problems:
 
     def lines(self) -> list[str]:
         """Return one line a problem, in the order of the file; a thousand at most, and one that counts the rest."""
-        found = sorted(self._found, key=lambda problem: self._places.line(problem[0]))
-        lines = [_join(self._places.describe(where), text) for where, text in found[:_MOST_PROBLEMS]]
+        places = self._places
+        found = sorted(
+            ((line or places.line(where), where, text) for where, text, line in self._found), key=itemgetter(0)
+        )
+        lines = [_join(places.describe(where, line), text) for line, where, text in found[:_MOST_PROBLEMS]]
         if len(found) > _MOST_PROBLEMS:
             lines.append(f"and {len(found) - _MOST_PROBLEMS} further problems")
         return lines

@@ -81,8 +81,8 @@ def parse_plan(
         raise Refused([f"{place}: {error}"], source=source) from error
     places = Places(source, document.marks)
     problems = Problems(places)
-    for where, line in document.duplicates:
-        problems.add(where, f"is there twice, first in line {line}")
+    for duplicate in document.duplicates:
+        problems.add(duplicate.where, f"is there twice, first in line {duplicate.first}", line=duplicate.line)
     name = PurePath(source).stem
     durations: dict[str, float] = {}
     if is_trace(document.value):

@@ -17,7 +17,7 @@ from aats_core.plans.place import Where, dotted
 
 _NO_DEFAULT: Any = object()
 _OPENING = re.compile(r"(?<!\\)(\\*+)\{\{")
-_STEP = re.compile(r"\.([A-Za-z0-9_-]+)|\[(-?\d{1,9})\]|\[\"((?:[^\"\\]|\\.)*+)\"\]|\['([^'\\]*)'\]")
+_STEP = re.compile(r"\.([A-Za-z0-9_-]+)|\[(-?[0-9]{1,9})\]|\[\"((?:[^\"\\]|\\.)*+)\"\]|\['([^'\\]*)'\]")
 _ROOT = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)")
 _DEFAULT = re.compile(r"\s*\|\s*default\(\s*")
 _END_DEFAULT = re.compile(r"\s*\)")

@@ -35,6 +35,12 @@ def _read_needs(node: Node, _now: float) -> tuple[str, ...] | None:
     return None if items is None else tuple(item.text() or "" for item in items)
 
 
+def _read_payload(node: Node, _now: float) -> Any:
+    if node.value is None:
+        node.wrong("is empty, must be a value")
+    return node.plain()
+
+
 def _read_resources(node: Node, _now: float) -> dict[str, float] | None:
     entries = node.entries()
     if entries is None:
@@ -54,7 +60,7 @@ _DEFAULTS: Mapping[str, Reader] = {
 
 _TASK: Mapping[str, Reader] = {
     **_DEFAULTS,
-    "payload": lambda node, _: node.plain(),
+    "payload": _read_payload,
     "needs": _read_needs,
     "when": lambda node, _: node.choice(When),
     "deadline": lambda node, now: node.deadline(now),
@@ -83,7 +89,7 @@ def read_plan_tree(root: Node, *, now: float, name: str) -> Plan:
     defaults = fields.pop("defaults", {})
     entries = (tasks.entries() if tasks else None) or {}
     read = tuple(_read_task(key, entry, defaults, now) for key, entry in entries.items())
-    return Plan(**{"name": clean_name(name), **fields}, tasks=read)
+    return Plan(**{"name": clean_name(name, fallback="plan"), **fields}, tasks=read)
 
 
 def _read_defaults(node: Node, now: float) -> dict[str, Any]:

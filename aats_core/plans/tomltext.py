@@ -21,7 +21,8 @@ def decode_toml(text: str) -> Document:
     except tomllib.TOMLDecodeError as error:
         found = _LINE.search(str(error))
         message = _LINE.sub("", str(error)).strip()
-        raise Malformed(f"is not valid TOML: {message}", int(found[1] or 0) if found else 0) from error
+        line = int(found[1]) if found and found[1] else text.rstrip().count("\n") + 1
+        raise Malformed(f"is not valid TOML: {message}", line) from error
     except ValueError as error:
         raise Malformed("has a number of too many digits") from error
 

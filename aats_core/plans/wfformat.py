@@ -41,22 +41,25 @@ def read_trace(root: Node, *, name: str) -> Trace:
     """
     workflow = _mapping(root, "workflow")
     version = root.value.get("schemaVersion")
-    if version != VERSION:
+    if str(version) != VERSION:
         place = root.child("schemaVersion") if "schemaVersion" in root.value else root
         place.wrong(f"is WfFormat {version or 'without a version'}, only {VERSION} can be read")
-        return Trace(Plan(clean_name(name), ()), {}, {})
-    entries = _entries(workflow and _mapping(workflow, "specification"))
-    names = clean_names(entries)
-    runs = _runs(workflow and workflow.value.get("execution") and _mapping(workflow, "execution"))
+        return Trace(Plan(_plan_name(root, name), ()), {}, {})
+    entries = _entries(_mapping(workflow, "specification") if workflow else None)
+    names = clean_names(entries, fallback="task")
+    runs = _runs(_mapping(workflow, "execution") if workflow and workflow.value.get("execution") else None)
     needs = _read_needs(entries, names)
     tasks = tuple(
-        Task(name, _kind(entry, runs.get(key)), needs=tuple(needs[name]))
-        for (key, entry), name in zip(entries.items(), names.values(), strict=True)
+        Task(names[key], _kind(entry, runs.get(key)), needs=tuple(needs[names[key]])) for key, entry in entries.items()
     )
-    plan_name = root.value.get("name")
-    plan = Plan(clean_name(plan_name if isinstance(plan_name, str) else name), tasks)
+    plan = Plan(_plan_name(root, name), tasks)
     moved: dict[Where, Where] = {("tasks", names[key]): entry.where for key, entry in entries.items()}
     return Trace(plan, _read_durations(runs, names), moved)
+
+
+def _plan_name(root: Node, name: str) -> str:
+    given = root.value.get("name")
+    return clean_name(given if isinstance(given, str) and given else name, fallback="trace")
 
 
 def _mapping(node: Node, key: str) -> Node | None:
@@ -71,7 +74,7 @@ def _entries(specification: Node | None) -> dict[str, Node]:
     """Return the entries of the tasks by id; those without an id, or with that of another, are problems."""
     found: dict[str, Node] = {}
     for entry in _listed(specification):
-        if "id" not in entry.value:
+        if entry.value.get("id", "") == "":
             entry.wrong("has no id")
             continue
         key = entry.child("id").text()

@@ -57,4 +57,4 @@ def _integer(text: str) -> int:
     try:
         return int(text[2:], base) if base else int(text)
     except ValueError as error:
-        raise ValueError("a number has too many digits") from error
+        raise ValueError("has a number of too many digits") from error

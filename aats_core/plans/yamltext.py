@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from aats_core.plans.document import MAX_DEPTH, Document, Malformed
+from aats_core.plans.document import MAX_DEPTH, Document, Duplicate, Malformed
 from aats_core.plans.place import Marks, Where
 from aats_core.plans.yamlscalar import resolve
 
@@ -37,7 +37,7 @@ def decode_yaml(text: str) -> Document:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise Malformed(f"is not valid YAML: {error.reason}", line) from error
-    return Document(builder.value, lambda: builder.marks, tuple(builder.duplicates))
+    return Document(builder.value, lambda: builder.marks, builder.duplicates)
 
 
 @dataclass(slots=True)
@@ -71,7 +71,7 @@ class _Builder:
     def __init__(self) -> None:
         self.value: Any = None
         self.marks: Marks = {}
-        self.duplicates: list[tuple[Where, int]] = []
+        self.duplicates: list[Duplicate] = []
         self._frames: list[_Frame] = []
         self._anchors: dict[str, _Part] = {}
         self._documents = 0
@@ -158,7 +158,7 @@ class _Builder:
             self._note_merge(top, part)
             return
         if key in top.value:
-            self.duplicates.append(((*self._where(), key), top.marks[key][0]))
+            self.duplicates.append(Duplicate((*self._where(), key), top.key_line, top.marks[key][0]))
         top.value[key] = part.value
         top.marks[key] = (top.key_line, part.marks)
 
