@@ -111,6 +111,6 @@ async def find_plan(records: RecordStore, id: str) -> Document | None:
 
 
 async def find_plans(records: RecordStore, state: PlanState | None, limit: int) -> list[Document]:
-    """Return plans, newest first."""
+    """Return plans without what was submitted, newest first."""
     wanted: dict[str, Any] = {} if state is None else {"state": state.value}
-    return await records.find(PLANS, wanted, sort={"submitted": -1}, limit=limit)
+    return await records.find(PLANS, wanted, projection={"tasks": 0}, sort={"submitted": -1}, limit=limit)

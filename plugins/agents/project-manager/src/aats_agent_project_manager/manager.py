@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import secrets
 from typing import Any
 
 import msgspec
@@ -17,7 +16,6 @@ from aats_agent_project_manager.documents import (
     load_plan,
     plan_document,
     prepare,
-    task_put,
 )
 from aats_agent_project_manager.journal import Entry, Journal
 from aats_agent_project_manager.outbox import Outbox
@@ -42,7 +40,7 @@ from aats_core.operations import (
 from aats_core.plans.check import check_plan
 from aats_core.policy import current_subject
 from aats_core.settings import TeamInfo
-from aats_core.store import Insert, RecordStore, Write
+from aats_core.store import Put, RecordStore
 from aats_core.task import (
     Plan,
     PlanRecord,
@@ -71,6 +69,7 @@ class ProjectManager(Agent):
         self._clock = clock
         self._info = info
         self._hooks = hooks
+        self._last_id = 0
         self._keys: dict[str, asyncio.Future[PlanRecord]] = {}
 
     async def start(self) -> None:
@@ -110,7 +109,7 @@ class ProjectManager(Agent):
         if problems:
             raise Refused(problems, plan.name)
         record = PlanRecord(
-            f"{_slug(plan.name)}-{secrets.token_hex(4)}",
+            self._new_id(plan.name, now),
             plan.name,
             priority=plan.priority,
             deadline=plan.deadline,
@@ -126,14 +125,17 @@ class ProjectManager(Agent):
         self._store_plan(plan, record, answer)
         return answer
 
+    def _new_id(self, name: str, now: float) -> str:
+        """Return an id that no plan has: the name with the time of submission, in microseconds to the base of 32."""
+        self._last_id = max(self._last_id + 1, int(now * 1e6))
+        return f"{_slug(name)}-{_base32(self._last_id)}"
+
     def _store_plan(self, plan: Plan, record: PlanRecord, answer: asyncio.Future[PlanRecord]) -> None:
         run = PlanRun(record, plan.tasks)
         freed = run.begin(record.submitted)
         record.counts = run.counts()
-        writes: list[Write] = [
-            Insert(PLANS, plan_document(record, plan.tasks)),
-            *(task_put(task) for task in run.tasks.values()),
-        ]
+        # The tasks' documents follow with their first steps: until then all there is to know of them lies in the plan.
+        write = Put(PLANS, plan_document(record, plan.tasks))
 
         def committed() -> None:
             self._keys.pop(record.key, None)
@@ -148,7 +150,7 @@ class ProjectManager(Agent):
             if not answer.done():
                 answer.set_exception(error)
 
-        self._journal.add(Entry(writes, committed, refused, patient=False))
+        self._journal.add(Entry((write,), committed, refused, patient=False))
 
     async def _submitted(self, key: str) -> Any:
         """Return what an active plan was made of the same key, or that it is just being stored."""
@@ -295,3 +297,11 @@ def _run(record: PlanRecord, tasks: dict[str, TaskRecord]) -> PlanRun:
 
 def _slug(name: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.")[:40] or "plan"
+
+
+def _base32(number: int) -> str:
+    digits = ""
+    while number:
+        number, digit = divmod(number, 32)
+        digits = "0123456789abcdefghjkmnpqrstvwxyz"[digit] + digits
+    return digits

@@ -92,9 +92,10 @@ class PlanRun:
 
     def _count(self) -> None:
         tasks = self.tasks
-        self.remaining = sum(not task.state.ended for task in tasks.values())
+        self.remaining = len(tasks)
         for name, task in self.specs.items():
-            self._open[name] = sum(not tasks[need].state.ended for need in task.needs)
+            self._open[name] = len([need for need in task.needs if not tasks[need].state.ended]) if task.needs else 0
+            self.remaining -= tasks[name].state.ended
 
     def _end(self, name: str) -> deque[str]:
         self.remaining -= 1
