@@ -105,3 +105,32 @@ def test_an_agenda_takes_additions_while_it_is_gone_through() -> None:
 
     assert list(agenda.due(3.0)) == ["again"]
     assert agenda.next() is None
+
+
+def test_it_does_not_grow_with_the_number_of_changes() -> None:
+    """As where one worker of many is taken and freed a million times, and the others stay idle."""
+    keys = {"busy": 0, "idle": 1}
+    heap = LazyHeap(keys.get)
+    for item in keys:
+        heap.update(item)
+
+    for _ in range(10_000):
+        keys["busy"] = 2
+        assert heap.first() == (1, "idle")
+        keys["busy"] = 0
+        heap.update("busy")
+        assert heap.first() == (0, "busy")
+
+    assert len(heap._heap) < 30
+
+
+def test_a_discarded_item_is_gone() -> None:
+    keys = {"a": 1, "b": 2}
+    heap = LazyHeap(keys.get)
+    for item in keys:
+        heap.update(item)
+
+    heap.discard("a")
+    heap.discard("never there")
+
+    assert heap.first() == (2, "b")

@@ -37,8 +37,11 @@ from aats_core.task import (
 SAVE_EVERY = 1.0
 """Seconds between two writes of learned run times."""
 
-STALLED = 1.0
-"""Seconds by which a timer may be late before heartbeats are given time to be read."""
+LATE = 0.1
+"""Seconds by which a timer may be late before it is taken to say that this process, not a worker, was held up."""
+
+CATCH_UP = 1.0
+"""Seconds that heartbeats are given to be read after this process was held up."""
 
 log = logging.getLogger("aats.task-scheduler")
 
@@ -54,6 +57,7 @@ class TaskScheduler(Agent):
 
     def __init__(self, settings: SchedulerSettings, info: TeamInfo, clock: Clock, primary: RecordStore) -> None:
         estimates = Estimates()
+        self._estimates = estimates
         self._core = Core(settings, lease=info.lease, estimates=estimates)
         self._durations = Durations(primary, estimates, clock)
         self._clock = clock
@@ -62,6 +66,7 @@ class TaskScheduler(Agent):
         self._expired: list[LeaseExpired] = []
         self._decided = asyncio.Event()
         self._sooner = asyncio.Event()
+        self._learned = asyncio.Event()
         self._wakeup: float | None = None
 
     async def start(self) -> None:
@@ -138,11 +143,11 @@ class TaskScheduler(Agent):
 
     def _settle(self) -> None:
         """Work out what follows from what was heard, and wake whoever has to do with it."""
-        now = self._now()
-        self._expired += self._core.expire(now)
-        self._assigned += self._core.decide(now)
+        self._assigned += self._core.decide(self._now())
         if self._assigned or self._expired:
             self._decided.set()
+        if self._estimates.dirty:
+            self._learned.set()
         wakeup = self._core.wakeup()
         if wakeup is not None and (self._wakeup is None or wakeup < self._wakeup):
             self._sooner.set()
@@ -162,8 +167,10 @@ class TaskScheduler(Agent):
             self._wakeup = self._core.wakeup()
             if not await self._reached(self._wakeup):
                 continue
-            if self._wakeup is not None and self._now() - self._wakeup > STALLED:
-                await self._clock.sleep(STALLED)
+            if self._wakeup is not None and self._now() - self._wakeup > LATE:
+                await self._clock.sleep(CATCH_UP)
+            # Only here: in a handler, what workers sent meanwhile may still be waiting behind the message.
+            self._expired += self._core.expire(self._now())
             self._settle()
 
     async def _reached(self, time: float | None) -> bool:
@@ -182,5 +189,9 @@ class TaskScheduler(Agent):
 
     async def _keep_learned(self) -> None:
         while True:
+            await self._learned.wait()
+            self._learned.clear()
             await self._clock.sleep(SAVE_EVERY)
             await self._durations.save()
+            if self._estimates.dirty:
+                self._learned.set()

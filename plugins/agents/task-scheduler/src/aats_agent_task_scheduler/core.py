@@ -42,7 +42,7 @@ class Core:
         self._queue = ReadyQueue(self._pool.rivals)
         self._plans: dict[str, PlanGraph] = {}
         self._delayed: Agenda[Node] = Agenda()
-        self._ageing: Agenda[PlanGraph] = Agenda()
+        self._next_ageing = 0.0
         self._submitted = 0
         self._served = 0
 
@@ -199,9 +199,6 @@ class Core:
             self._queue.reorder(plan)
         if plan.queued == 0:
             plan.since = now
-        if not plan.ageing:
-            plan.ageing = True
-            self._ageing.add(now + self._settings.ageing, plan)
         node.stage = Stage.QUEUED
         node.since = now
         self._queue.push(node)
@@ -217,13 +214,12 @@ class Core:
         for node in self._delayed.due(now):
             if node.stage is Stage.DELAYED and node.not_before is not None and node.not_before <= now:
                 self._enqueue(node, now)
-        for plan in self._ageing.due(now):
-            if plan.queued == 0:
-                plan.ageing = False
-                continue
-            plan.boost = int((now - plan.since) / self._settings.ageing)
-            self._queue.touch(plan)
-            self._ageing.add(plan.since + (plan.boost + 1) * self._settings.ageing, plan)
+        if now >= self._next_ageing:
+            self._next_ageing = now + self._settings.ageing / 10
+            for plan in self._plans.values():
+                if plan.queued:
+                    plan.boost = int((now - plan.since) / self._settings.ageing)
+                    self._queue.touch(plan)
 
     def _serve(self, node: Node, reserved: set[Worker], found: list[Assign], now: float) -> bool:
         """Give a task to a worker where one can take it; tell whether another task of its lane may get one too."""

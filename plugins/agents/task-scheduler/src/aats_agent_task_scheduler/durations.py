@@ -32,9 +32,10 @@ class Durations:
         self._store = store
         self._estimates = estimates
         self._clock = clock
+        self._failing = False
 
     async def load(self) -> None:
-        """Make the collection where needed and take over what it holds, the latest first."""
+        """Make the collection where needed, and take over the latest of what it holds."""
         try:
             async with asyncio.timeout(TIMEOUT):
                 await self._store.ensure(COLLECTION, Schema(indexes=(Index({"updated": 1}, expire_after=KEPT),)))
@@ -42,7 +43,8 @@ class Durations:
         except Exception:
             log.exception("run times learned earlier could not be loaded; starting without them")
             return
-        self._estimates.load(found for document in documents if (found := _duration(document)) is not None)
+        found = (_duration(document) for document in reversed(documents))
+        self._estimates.load(duration for duration in found if duration is not None)
 
     async def save(self) -> None:
         """Write what has been learned since the last time; what could not be written is tried again the next time."""
@@ -53,9 +55,13 @@ class Durations:
         try:
             async with asyncio.timeout(TIMEOUT):
                 await self._store.write([Put(COLLECTION, _document(each, now)) for each in changed])
-        except Exception:
-            log.exception("%d learned run times could not be stored", len(changed))
+        except Exception as error:
             self._estimates.unsaved(changed)
+            if not self._failing:
+                log.exception("learned run times cannot be stored for now: %s", error)
+            self._failing = True
+        else:
+            self._failing = False
 
 
 def _document(duration: Duration, now: datetime) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 import msgspec
 
@@ -43,8 +43,8 @@ class Duration(msgspec.Struct, frozen=True):
 
     kind: str
     name: str
-    mean: float
-    count: int
+    mean: Annotated[float, msgspec.Meta(ge=0)]
+    count: Annotated[int, msgspec.Meta(ge=1)]
 
 
 class _Mean:
@@ -80,7 +80,7 @@ class Estimates:
         self.load(known)
 
     def load(self, known: Iterable[Duration]) -> None:
-        """Take over what was learned earlier, without forgetting what has been learned since."""
+        """Take over what was learned earlier, oldest first, without forgetting what has been learned since."""
         for duration in known:
             self._means.setdefault((duration.kind, duration.name), _Mean(duration.mean, duration.count))
         self.version += 1
@@ -106,6 +106,11 @@ class Estimates:
             self._add(key, seconds)
         while len(self._means) > self.limit:
             del self._means[next(iter(self._means))]
+
+    @property
+    def dirty(self) -> bool:
+        """Whether `changed` has something to return."""
+        return bool(self._changed)
 
     def changed(self) -> list[Duration]:
         """Return what has been learned since the last call."""

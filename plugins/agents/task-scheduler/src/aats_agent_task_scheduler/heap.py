@@ -9,6 +9,8 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
+_SPARE = 16
+
 
 class LazyHeap(Generic[T]):
     """Gives the item with the smallest key, where keys are worked out anew when an item comes to the top.
@@ -38,22 +40,26 @@ class LazyHeap(Generic[T]):
         if known is None or key < known:
             self._push(key, item)
 
+    def discard(self, item: T) -> None:
+        """Take an item out, if it is in."""
+        self._known.pop(item, None)
+
     def bound(self) -> Any:
         """Return a key that no item's is smaller than, without working any out; None where there is no item."""
         return self._heap[0][0] if self._heap else None
 
     def first(self) -> tuple[Any, T] | None:
         """Return the smallest key and its item, or None where no item has a key."""
-        heap, known = self._heap, self._known
-        while heap:
-            key, _, item = heap[0]
+        known = self._known
+        while self._heap:
+            key, _, item = self._heap[0]
             if known.get(item) is not key:
-                heapq.heappop(heap)
+                heapq.heappop(self._heap)
                 continue
             current = self._key(item)
             if current == key:
                 return key, item
-            heapq.heappop(heap)
+            heapq.heappop(self._heap)
             if current is None:
                 del known[item]
             else:
@@ -74,3 +80,6 @@ class LazyHeap(Generic[T]):
     def _push(self, key: Any, item: T) -> None:
         self._known[item] = key
         heapq.heappush(self._heap, (key, next(self._count), item))
+        if len(self._heap) > 2 * len(self._known) + _SPARE:
+            self._heap = [entry for entry in self._heap if self._known.get(entry[2]) is entry[0]]
+            heapq.heapify(self._heap)

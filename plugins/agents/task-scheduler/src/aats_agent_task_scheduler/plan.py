@@ -90,7 +90,6 @@ class PlanGraph:
         self.since = 0.0  # when it last got something, or began to wait
         self.ranked = -1  # the version of the estimates that the ranks were made of
         self.learned = 0  # tasks that taught something since
-        self.ageing = False  # whether it is to be looked at for having waited long
         self.nodes: dict[str, Node] = {}
         self._read(added.tasks, order)
         self._sorted = _needs_first(self.nodes.values())

@@ -110,6 +110,7 @@ class ReadyQueue:
         plan.queued = 0
         for flow in plan.flows.values():
             flow.heap.clear()
+            flow.lane.flows.discard(flow)
 
     def reorder(self, plan: PlanGraph) -> None:
         """Sort a plan's tasks anew after their ranks have changed."""
