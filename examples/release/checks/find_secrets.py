@@ -21,7 +21,11 @@ _KINDS = {
     "a Stripe key": r"\b[rs]k_live_[0-9A-Za-z]{20,}",
     "a Google API key": r"\bAIza[0-9A-Za-z_-]{35}\b",
     "a JSON web token": r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}",
-    "a password in a URL": r"\b[a-z][a-z0-9+]*://[^\s:/@'\"{}$<]+:(?!password|secret|pass|pw|\*)[^\s:/@'\"{}$<]{12,}@",
+    "a password in a URL": (
+        r"\b[a-z][a-z0-9+]*://[^\s:/@'\"{}$<]+:(?=[^@]*[A-Za-z])(?=[^@]*[0-9])[^\s:/@'\"{}$<]{12,}@"
+        r"(?![a-z0-9.-]*\.(?:example|internal|invalid|local|test)\b|(?:[a-z0-9-]+\.)?example\.(?:com|net|org)\b)"
+        r"[a-z0-9-]+(?:\.[a-z0-9-]+)*\.[a-z]{2,}\b"
+    ),
 }
 _PATTERNS = [(kind, re.compile(pattern)) for kind, pattern in _KINDS.items()]
 _ALLOWED = "allow-secret"

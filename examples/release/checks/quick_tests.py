@@ -13,7 +13,7 @@ from pathlib import Path
 import time_limit
 from result import count, finish, give_up
 
-_TAIL = 40
+_FEW, _TAIL = 5, 40
 _PASSED, _STOPPED, _NONE = 0, 2, 5
 
 
@@ -47,8 +47,12 @@ def main(tree: Path, seconds: str, arguments: str) -> None:
     notes = [f"{result['left']:,} more were not run, the {seconds} s were over"] if result["stopped"] else []
     if ended and not result["failed"]:
         finish(f"{count(result['passed'], 'test')} passed", notes=notes, **result)
-    tail = answer.stdout.rstrip().splitlines()[-_TAIL:]
-    finish(f"{count(result['failed'], 'test')} failed, {result['passed']:,} passed", tail, notes, **result)
+    lines = answer.stdout.rstrip().splitlines()
+    failed = [line for line in lines if line.startswith(("FAILED ", "ERROR "))] or [
+        f"pytest ended with {answer.returncode}"
+    ]
+    summary = f"{count(result['failed'], 'test')} failed, {result['passed']:,} passed"
+    finish(summary, failed, [*notes, *lines[-_TAIL:]], **result)
 
 
 if __name__ == "__main__":

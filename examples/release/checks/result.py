@@ -6,18 +6,20 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 PASSED, FAILED, CANNOT = 0, 1, 2
+_TOLD = 8
 
 
 def finish(summary: str, problems: Sequence[str] = (), notes: Sequence[str] = (), **facts: object) -> NoReturn:
     """Print what was found and end: well where there is no problem, and with exit code 1 otherwise.
 
-    Standard output gets one JSON object with `summary`, `problems`, `notes` and the facts.
+    Standard output gets one JSON object with `summary`, `problems`, `notes` and the facts; standard error the first
+    few problems, which become the task's error.
     """
     print(json.dumps({"summary": summary, "problems": list(problems), "notes": list(notes), **facts}))
-    for problem in problems:
-        print(problem, file=sys.stderr)
     if problems:
-        print(summary, file=sys.stderr)
+        print("\n".join([summary, *problems[:_TOLD]]), file=sys.stderr)
+    if len(problems) > _TOLD:
+        print(f"… and {len(problems) - _TOLD} more, see the report", file=sys.stderr)
     raise SystemExit(FAILED if problems else PASSED)
 
 

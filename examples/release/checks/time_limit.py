@@ -28,13 +28,14 @@ def pytest_runtest_logreport(report: Any) -> None:
         _tally[report.outcome] += 1
 
 
-def pytest_runtest_protocol(item: Any) -> None:
-    """Begin no other test once the time is up."""
-    if time.monotonic() - _begun > float(os.environ[SECONDS]) and not _tally["stopped"]:
+def pytest_runtest_protocol(item: Any) -> bool | None:
+    """Pass over every test once the time is up."""
+    if _tally["stopped"] or time.monotonic() - _begun > float(os.environ[SECONDS]):
         _tally["stopped"] = True
         item.session.shouldstop = f"the {os.environ[SECONDS]} s are over"
-    elif not _tally["stopped"]:
-        _tally["left"] -= 1
+        return True
+    _tally["left"] -= 1
+    return None
 
 
 def pytest_unconfigure() -> None:

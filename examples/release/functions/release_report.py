@@ -39,9 +39,9 @@ def write_report(
     `results` holds state, error and output of each check, `diagnosis` what was collected where one failed.
     """
     checks = [_check(name, *result) for name, result in results.items()]
-    if diagnosis:
-        checks.append(_check("diagnosis", "done", "", diagnosis))
     verdict = _verdict(checks)
+    if diagnosis:
+        checks.append(_check("diagnosis", "collected", "", diagnosis))
     title = f"Release report: {_subject(checks, source)}"
     target = Path(directory)
     target.mkdir(parents=True, exist_ok=True)
@@ -86,7 +86,7 @@ def _verdict(checks: list[dict[str, Any]]) -> str:
     failed = [check["name"] for check in checks if check["result"] == "failed"]
     missing = [check["name"] for check in checks if check["result"] not in ("passed", "failed")]
     if not failed and not missing:
-        return f"Fit for a release: all {len(checks)} steps passed."
+        return f"Fit for a release: all {len(checks)} checks passed."
     parts = [f"failed: {', '.join(failed)}"] if failed else []
     parts += [f"not made: {', '.join(missing)}"] if missing else []
     return f"Not fit for a release; {'; '.join(parts)}."
