@@ -78,7 +78,8 @@ class Logging:
         self._listener.stop()
         self._until_open.flush()
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):
+                self._file.close()
 
     def write_to(self, state_dir: Path) -> Path:
         """Keep the log in a state directory, and return the file; raises `StateError` where it cannot be opened."""
@@ -130,7 +131,8 @@ class _Queue(logging.handlers.QueueHandler):
 
     def _text(self, text: str) -> str:
         cut = len(text) - TEXT_LIMIT
-        return self._redact(text if cut <= 0 else f"{text[:TEXT_LIMIT]}… ({cut} characters more)")
+        whole = text if cut <= 0 else f"{text[:TEXT_LIMIT]}… ({cut} characters more)"
+        return self._redact(whole).encode(errors="backslashreplace").decode()
 
 
 class _Console(logging.Handler):
