@@ -31,7 +31,7 @@ class TestRemoteBroker(RemoteContract):
     [pytest.param(broker, test, id=f"{broker.__name__}-{test}") for broker in CARELESS for test in broker.failing],
 )
 def test_a_careless_broker_fails(broker: type[RemoteBroker], test: str) -> None:
-    contract = type("Contract", (RemoteContract,), {"broker": broker, "patience": 0.1})()
+    contract = type("Contract", (RemoteContract,), {"broker": broker, "patience": 0.1, "examples": 500})()
     contract.setup_method()
     with pytest.raises(BaseException) as caught:  # noqa: PT011 - however it fails, pytest shows it as a failure
         getattr(contract, test)()

@@ -17,6 +17,7 @@ T = TypeVar("T")
 
 GROUPS = ("one", "two")
 KEYS = (None, "k", "l")
+SETTLE = ("ack", "nack", "reject")
 
 
 @dataclass
@@ -69,14 +70,16 @@ class BrokerMachine(RuleBasedStateMachine):
         for group in GROUPS:
             self.waiting[group].append(Expected(self.published, key))
 
-    @rule(group=st.sampled_from(GROUPS), at_most=st.integers(1, 3))
-    def receive(self, group: str, at_most: int) -> None:
-        """Receive, as long as something has to come."""
-        for _ in range(at_most):
+    @rule(group=st.sampled_from(GROUPS), fates=st.lists(st.sampled_from(["hold", *SETTLE]), min_size=1, max_size=3))
+    def receive(self, group: str, fates: list[str]) -> None:
+        """Receive, as long as something has to come, and hold or settle it."""
+        for fate in fates:
             if self._allowed(group):
-                self._receive(group)
+                expected = self._receive(group)
+                if fate != "hold":
+                    self._settle(group, expected, fate)
 
-    @rule(group=st.sampled_from(GROUPS), how=st.sampled_from(["ack", "nack", "reject"]), which=st.integers(0, 99))
+    @rule(group=st.sampled_from(GROUPS), how=st.sampled_from(SETTLE), which=st.integers(0, 99))
     def settle(self, group: str, how: str, which: int) -> None:
         """Settle one of the messages that are held."""
         held = [expected for expected in self.waiting[group] if expected.held]

@@ -103,7 +103,7 @@ class RemoteContract(BrokerContract):
     broker: type[RemoteBroker] = RemoteBroker
     quiet = 0.01
     timeout = 0.05
-    examples = 60
+    examples = 30
 
     def setup_method(self) -> None:
         self.clock = VirtualClock()
