@@ -106,6 +106,22 @@ def test_an_assignment_on_its_way_is_not_lost(office) -> None:
         it.worker(running=HELD)
 
 
+def test_what_a_worker_left_out_before_it_had_the_task_does_not_count_later(office) -> None:
+    it = started(office)
+    it.now = 10.0
+    it.worker()
+    it.now = 20.0
+    it.worker(running=HELD)
+    it.now = 36.0
+    it.worker()
+    it.now = 40.0
+    assert it.expired() == []
+
+    it.now = 43.5
+
+    assert it.expired() == [("p/a", 1, "w")]
+
+
 def test_a_task_that_its_worker_has_forgotten_is_lost_within_a_heartbeat(office) -> None:
     """As where the worker was restarted; had the task ended, that would have been heard by then."""
     it = started(office)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aats_core.task import Task
+from aats_core.task import PlanAdded, Task
 
 CHAIN = (Task("a", "k"), Task("b", "k", needs=("a",)))
 
@@ -94,7 +94,10 @@ def test_a_task_that_ended_can_be_run_again(office) -> None:
     it.decide()
     it.end("p/a")
 
-    it.plan("p", *CHAIN, ended=["a"])
+    assert it.explain("p/b").startswith("all that it needs has ended")
+
+    it.core.add_plan(PlanAdded("p", 5, None, CHAIN))
+    assert it.explain("p/b") == "it needs a (waiting)"
     it.ready("p", "a", attempt=2)
 
     assert it.decide() == [("p/a", "w")]

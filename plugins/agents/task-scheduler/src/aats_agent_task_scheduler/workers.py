@@ -146,11 +146,8 @@ class Pool:
             self._open[kind].update(worker)
 
     def choose(self, node: Node, reserved: Container[Worker]) -> Worker | None:
-        """Return the best worker that can take a task now."""
-        heap = self._open.get(node.kind)
-        if heap is None:
-            return None
-        resources = node.resources
+        """Return the best worker that can take a task now; its kind has to be offered."""
+        heap, resources = self._open[node.kind], node.resources
         if not resources and not reserved:
             top = heap.first()
             return None if top is None else top[1]
