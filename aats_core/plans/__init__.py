@@ -12,6 +12,7 @@ from aats_core.plans.graph import (
     topological_order,
     upward_ranks,
 )
+from aats_core.plans.locate import locate
 from aats_core.plans.place import Places
 from aats_core.plans.read import PlanSource, parse_plan, read_plan
 from aats_core.plans.reference import Reference
@@ -30,6 +31,7 @@ __all__ = [
     "find_cycles",
     "format_seconds",
     "has_templates",
+    "locate",
     "lower_bound",
     "needs_of",
     "parse_deadline",
