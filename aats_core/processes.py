@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -74,7 +75,7 @@ class Processes:
     def __init__(self, *, grace: float = 5.0) -> None:
         self._grace = grace
         self._launching = asyncio.Lock()
-        self._launcher: asyncio.subprocess.Process | None = None
+        self._launcher: subprocess.Popen[bytes] | None = None
         self._requests: socket.socket | None = None
         self._lines: set[_Line] = set()
 
@@ -100,8 +101,8 @@ class Processes:
             line.transport.write(launcher.LENGTH.pack(len(body)) + body)
             async with asyncio.timeout(START_TIMEOUT):
                 said = await asyncio.shield(line.started)
-        except BaseException:
-            line.transport.abort()
+        except BaseException:  # what was begun has to end first, as it would after the start
+            await Process(0, line, self._grace).stop()
             raise
         if "pid" not in said:
             raise _reason(said, program=argv[0], cwd=place)
@@ -141,18 +142,18 @@ class Processes:
                 socket.send_fds(self._requests, [b"+"], fds)
                 return
             await self._dismiss()
-        self._requests = await self._launch()
+        self._requests = self._launch()
         socket.send_fds(self._requests, [b"+"], fds)
 
-    async def _launch(self) -> socket.socket:
-        """Start the launcher and return the way to it."""
+    def _launch(self) -> socket.socket:
+        """Start the launcher and return the way to it; not a coroutine, so that no cancellation comes in between."""
         ours, theirs = socket.socketpair()
         ours.settimeout(0)
         try:
-            self._launcher = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-S", launcher.__file__, str(theirs.fileno())),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
+            self._launcher = subprocess.Popen(  # noqa: S603 - our own script
+                [sys.executable, "-I", "-S", launcher.__file__, str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
@@ -170,12 +171,7 @@ class Processes:
             self._requests.close()
             self._requests = None
         if gone is not None:
-            try:
-                async with asyncio.timeout(MARGIN):
-                    await gone.wait()
-            except TimeoutError:
-                gone.kill()
-                await gone.wait()
+            await asyncio.shield(asyncio.to_thread(_reap, gone))
 
 
 class _Line(asyncio.Protocol):
@@ -218,6 +214,14 @@ class _Line(asyncio.Protocol):
             if pid:
                 with suppress(ProcessLookupError, PermissionError):
                     os.killpg(pid, signal.SIGKILL)
+
+
+def _reap(launched: subprocess.Popen[bytes]) -> None:
+    try:
+        launched.wait(MARGIN)
+    except subprocess.TimeoutExpired:
+        launched.kill()
+        launched.wait()
 
 
 def program_environment() -> dict[str, str]:

@@ -285,17 +285,49 @@ class TestEnd:
 
         play(scenario)
 
-    def test_a_cancelled_start_leaves_nothing(self, tmp_path: Path) -> None:
-        async def scenario(processes: Processes) -> None:
-            await output_of(processes, "true")
-            for turns in range(12):
+    def test_a_cancelled_first_start_leaves_nothing(self) -> None:
+        for turns in range(8):
+
+            async def scenario(processes: Processes, turns: int = turns) -> None:
                 starting = asyncio.ensure_future(processes.start(["sleep", "1000"], env=ENV))
                 for _ in range(turns):
                     await asyncio.sleep(0)
                 starting.cancel()
                 await asyncio.wait({starting})
 
-        play(scenario)
+            play(scenario)
+
+    def test_a_cancelled_start_has_ended_what_it_began_when_it_returns(self, tmp_path: Path) -> None:
+        async def scenario(processes: Processes) -> None:
+            await output_of(processes, "true")
+            (launcher,) = child_processes()
+            for turns in range(12):
+                starting = asyncio.ensure_future(processes.start(["sleep", "1000"], env=ENV))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                starting.cancel()
+                await asyncio.wait({starting})
+                assert starting.cancelled()
+            await asyncio.to_thread(until, lambda: not children_of(launcher))
+
+        play(scenario, grace=PATIENCE)
+
+    def test_a_program_cancelled_while_it_starts_has_the_grace_time_too(self, tmp_path: Path) -> None:
+        line = "trap 'echo cleaned > done; exit' TERM; echo $$ > pid; while :; do sleep 0.01; done"
+
+        async def scenario(processes: Processes) -> None:
+            starting = asyncio.ensure_future(processes.start(["sh", "-c", line], env=ENV, cwd=tmp_path))
+            await asyncio.sleep(0)
+            (launcher,) = child_processes()
+            while not children_of(launcher):
+                await asyncio.sleep(0)
+            pids_in(tmp_path / "pid", 1)  # keeps the event loop from hearing that it has started
+            starting.cancel()
+            await asyncio.wait({starting})
+            assert starting.cancelled()
+            assert (tmp_path / "done").read_text() == "cleaned\n"
+
+        play(scenario, grace=PATIENCE)
 
 
 OWNER = """
@@ -319,7 +351,7 @@ class TestKilled:
             place.mkdir()
         with subprocess.Popen([sys.executable, "-c", OWNER, FAMILY, *map(str, places)]) as owner:
             pids = [pid for place in places for pid in pids_in(place / "pids", 4)]
-            launcher = [int(pid) for pid in Path(f"/proc/{owner.pid}/task/{owner.pid}/children").read_text().split()]
+            launcher = children_of(owner.pid)
             assert launcher
             owner.kill()
         until(lambda: not any(map(running, pids + launcher)))
@@ -328,7 +360,7 @@ class TestKilled:
         async def scenario(processes: Processes) -> None:
             process = await processes.start(["sleep", "1000"], env=ENV)
             os.kill(parent_of(process.pid), signal.SIGKILL)
-            with pytest.raises(ChildProcessError, match="supervisor was killed"):
+            with pytest.raises(ChildProcessError, match="supervisor is gone"):
                 await process.wait()
             await asyncio.to_thread(until, lambda: not running(process.pid))
 
@@ -339,7 +371,7 @@ class TestKilled:
             process = await processes.start(["sh", "-c", "read line; exit 5"], env=ENV, fds={0: (pipe := os.pipe())[0]})
             (launcher,) = child_processes()
             os.kill(launcher, signal.SIGKILL)
-            await asyncio.to_thread(until, lambda: not child_processes())
+            await asyncio.to_thread(until, lambda: not running(launcher))
             assert await output_of(processes, "echo", "hello") == (0, "hello\n")
             os.write(pipe[1], b"\n")
             assert await process.wait() == 5
@@ -347,6 +379,10 @@ class TestKilled:
                 os.close(fd)
 
         play(scenario)
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def parent_of(pid: int) -> int:
