@@ -161,7 +161,7 @@ class TestKilled:
         async def scenario(runner: Any) -> None:
             pid = await runner.call("jobs:later")
             await asyncio.to_thread(until, lambda: not running(pid))
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0)
             assert await runner.call("jobs:pid") != pid
 
         play(source, scenario)
@@ -217,7 +217,7 @@ class TestEnded:
             first = asyncio.ensure_future(runner.call("jobs:f", str(tmp_path / "mark"), timeout=1))
             await asyncio.to_thread(pids_in, tmp_path / "mark")
             second = asyncio.ensure_future(runner.call("jobs:g"))
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0)
             second.cancel()
             with pytest.raises(TaskFailed, match="no end"):
                 await first
