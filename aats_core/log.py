@@ -130,9 +130,10 @@ class _Queue(logging.handlers.QueueHandler):
         }
 
     def _text(self, text: str) -> str:
-        cut = len(text) - TEXT_LIMIT
-        whole = text if cut <= 0 else f"{text[:TEXT_LIMIT]}… ({cut} characters more)"
-        return self._redact(whole).encode(errors="backslashreplace").decode()
+        safe = self._redact(text)
+        cut = len(safe) - TEXT_LIMIT
+        whole = safe if cut <= 0 else f"{safe[:TEXT_LIMIT]}… ({cut} characters more)"
+        return whole.encode(errors="backslashreplace").decode()
 
 
 class _Console(logging.Handler):

@@ -117,6 +117,8 @@ class LiveDisplay(Display):
 
     def _picture(self, now: float) -> RenderableType:
         plans = Table.grid(padding=(0, 2, 0, 0))
+        for _ in range(5):
+            plans.add_column(no_wrap=True, overflow="ellipsis")
         for plan in self._plans.values():
             plans.add_row(*plan.line(now))
         running = sorted((event for plan in self._plans.values() for event in plan.running.values()), key=_age)
@@ -134,7 +136,8 @@ class LiveDisplay(Display):
             tasks.add_row(*map(Text, row))
         yield Padding(tasks, (0, 0, 0, 2), expand=False)
         if len(running) > room:
-            yield Text(f"  … and {plural(len(running) - room, 'task')} more", style="dim")
+            more = f"  … and {plural(len(running) - room, 'task')} more"
+            yield Text(more, style="dim", no_wrap=True, overflow="ellipsis")
 
 
 def _age(event: TaskEvent) -> float:

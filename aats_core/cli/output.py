@@ -30,7 +30,8 @@ STYLES = {
 }
 """How states look on a terminal."""
 
-_REST = 24  # columns left to the others where the first one, which people copy, is wide
+_GAP = 2
+_LEAST = 6  # columns that even a narrow terminal gives to each
 
 
 def print_json(value: Any) -> None:
@@ -73,19 +74,29 @@ def print_table(heads: Sequence[str], rows: Iterable[Row], *, wrap: bool = False
 
 
 def _print_rich(heads: Sequence[str], rows: Sequence[Sequence[str]], *, wrap: bool) -> None:
+    from rich.cells import cell_len
     from rich.table import Table
     from rich.text import Text
 
     terminal = console()
-    widest = max([len(heads[0]), *(len(row[0]) for row in rows)])
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for index, head in enumerate(heads):
-        first = min(widest, max(terminal.width - _REST, 8)) if index == 0 else None
-        fold = wrap and index > 0
-        table.add_column(head, overflow="fold" if fold else "ellipsis", no_wrap=not fold, min_width=first)
+    natural = [max(map(cell_len, column)) for column in zip(heads, *rows, strict=True)]
+    widths = fit_widths(natural, terminal.width - _GAP * (len(heads) - 1))
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, _GAP, 0, 0))
+    for head, width in zip(heads, widths, strict=True):
+        table.add_column(head, width=width, overflow="fold" if wrap else "ellipsis", no_wrap=not wrap)
     for row in rows:
         table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
     terminal.print(table)
+
+
+def fit_widths(natural: Sequence[int], room: int) -> list[int]:
+    """Return the widths of columns that fit into so much room: the widest give way, the first, an id, last of all."""
+    first, *others = natural
+    cap = max(others, default=0)
+    while cap > _LEAST and first + sum(min(width, cap) for width in others) > room:
+        cap -= 1
+    fitted = [min(width, cap) for width in others]
+    return [max(min(first, room - sum(fitted)), _LEAST), *fitted]
 
 
 def console(file: TextIO | None = None) -> Console:
