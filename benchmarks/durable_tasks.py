@@ -25,6 +25,7 @@ from aats_core.plugins import Catalog, Plugin, PluginKind, discover
 from aats_core.task import Plan, PlanState, Task
 from aats_core.team import Team
 from aats_core.team_file import load_team_file
+from aats_core.tuning import tune_process
 
 IN_FLIGHT = 200
 OURS, HUEYS, DBOS_TASKS, IDLE = 10_000, 5_000, 600, 200
@@ -151,6 +152,7 @@ def dbos() -> float:
 
 def main() -> None:
     logging.disable(logging.WARNING)
+    tune_process()
     figures = measure({"AATS": ours, "Huey (at most once)": huey, "DBOS": dbos})
     targets = {"Huey (at most once)": ">= 4.5", "DBOS": ">= 30"}
     show(f"durable tasks, {IN_FLIGHT} in flight", "tasks/s, target >= 15,000", figures, ours="AATS", peers=targets)

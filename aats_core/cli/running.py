@@ -30,6 +30,7 @@ from aats_core.secrets import redact
 from aats_core.task import PlanRecord, PlanState
 from aats_core.team import Team
 from aats_core.team_file import TeamFile, load_team_file
+from aats_core.tuning import tune_process
 
 _ALL = 100_000
 
@@ -58,6 +59,7 @@ def carry_out(request: Request) -> int:
     with Logging(level=level, console_level=shown, redact=redact) as logs:
         run = _Run(team_file, plans, logs, again=request.again)
         with Screen(choose_display(as_json=request.json)) as screen:
+            tune_process()
             asyncio.run(run.run(screen))
     return run.finish(as_json=request.json)
 
