@@ -80,14 +80,15 @@ What a key says is replaced by an environment variable, and that by `--set`:
 
 In a variable `__` parts the names; within a name `_` also stands for `-`: the section meant is the one that is there,
 or else the one with dashes. Keys in variables are lower case. A value is TOML (`4`, `true`, `["a", "b"]`,
-`{ env = "X" }`); what is no TOML, or stands where text is wanted, is taken as text. Of a table
-only the keys that are set are replaced.
+`{ env = "X" }`); what is no TOML, or stands where text is wanted, is taken as text. Of a table only
+the keys that are set are replaced.
 
 ## Secrets
 
 Instead of any single value stands `{ env = "NAME" }`, the value of an environment variable, or `{ file = "path" }`, the
-content of a file (relative to the team file, without the newline at its end). Such values, the keys marked *secret*
-below, and the user and password in any URL are masked in logs, errors and the output of `aats check`.
+content of a file (relative to the team file, without the newline at its end); a table with one of these as its only key
+always means that. Such values, the keys marked *secret* below, and the user and password in any URL are masked in logs,
+errors and the output of `aats check`; in logs a number of fewer than four digits is not.
 
 ```toml
 [stores.primary]
