@@ -87,6 +87,16 @@ def test_rounding_does_not_lose_resources(office) -> None:
     assert len(it.decide()) == 10
 
 
+def test_what_rounding_leaves_behind_goes_when_a_worker_is_idle(office) -> None:
+    it = office()
+    it.plan("p", *tasks(3, resources={"cpu": 0.1}))
+    it.worker(slots=3, resources={"cpu": 1})
+    for task_id, _ in it.decide():
+        it.end(task_id)
+
+    assert it.core._pool.workers["w"].used == {}
+
+
 def test_a_task_that_needs_more_than_any_worker_has_is_never_assigned(office) -> None:
     it = office()
     it.plan("p", *tasks(1, resources={"cpu": 4}), Task("small", "k", resources={"cpu": 1}))

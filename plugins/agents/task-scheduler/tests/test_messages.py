@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 from aats_core.task import PlanAdded, Task
 
 CHAIN = (Task("a", "k"), Task("b", "k", needs=("a",)))
@@ -161,6 +164,19 @@ def test_a_removed_plan_leaves_nothing_behind(office) -> None:
     it.plan("q", Task("a", "k"))
     assert it.decide() == [("q/a", "w")]
     assert "does not know it" in it.explain("p/a")
+
+
+def test_removed_plans_are_let_go_even_if_no_worker_ever_offered_their_kind(office) -> None:
+    it = office()
+    plans = []
+    for number in range(200):
+        it.plan(f"p{number}", *CHAIN)
+        it.decide()
+        plans.append(weakref.ref(it.core._plans[f"p{number}"]))
+        it.core.remove_plan(f"p{number}")
+    gc.collect()
+
+    assert sum(plan() is not None for plan in plans) < 30
 
 
 def test_a_plan_can_come_back(office) -> None:

@@ -83,7 +83,6 @@ def test_what_is_learned_while_a_plan_runs_reorders_what_waits(office) -> None:
     assert it.decide() == [("p/slow-1", "w")]
 
     it.end("p/slow-1", seconds=90.0)
-    it.ready("p", "quick-2", attempt=2)
 
     assert it.decide() == [("p/slow-2", "w")]
 
@@ -146,6 +145,21 @@ def test_turns_are_counted_for_each_group_of_workers(office) -> None:
     assert sorted(plans) == ["both", "both", "one", "one"]
 
 
+def test_turns_are_counted_anew_when_workers_change_what_they_offer(office) -> None:
+    it = office()
+    it.plan("a", *(Task(f"x{n}", "x", priority=1) for n in range(5)), *(Task(f"y{n}", "y") for n in range(3)))
+    it.worker("all", kinds=("x", "y"), slots=5)
+    assert len(it.decide()) == 5
+    it.plan("b", *(Task(f"y{n}", "y") for n in range(3)))
+    it.worker("ys", kinds=("y",), slots=1)
+    assert it.decide() == [("b/y0", "ys")]  # of a there run five already
+
+    it.worker("all", kinds=("x",), slots=5, running=[(f"a/x{n}", 1) for n in range(5)])
+    it.worker("ys", kinds=("y",), slots=2, running=[("b/y0", 1)])
+
+    assert it.decide() == [("a/y0", "ys")]  # of a there runs none here
+
+
 def test_a_plan_that_waits_long_becomes_more_urgent_until_it_is_served(office) -> None:
     it = office(ageing=100.0)
     it.plan("low", Task("a", "k"), Task("b", "k"), priority=6)
@@ -184,5 +198,6 @@ def test_a_plan_that_has_waited_stops_ageing_when_nothing_of_it_waits(office) ->
 
     it.ready("p", "a", attempt=2)
     it.plan("q", Task("a", "k"), priority=8)
+    it.now = 205.0
 
     assert it.decide() == [("q/a", "w")]

@@ -159,6 +159,17 @@ def test_hints_of_the_plan_are_not_looked_at_where_nothing_is_to_be_known() -> N
     assert simulate(plan, estimates="none").makespan == 7.0
 
 
+def test_a_scheduler_that_is_to_know_nothing_does_not_learn_on_the_way() -> None:
+    names = [f"{name}-{n}" for n in range(1, 4) for name in ("quick", "slow")]
+    plan = Plan("p", tuple(Task(name, "k") for name in names))
+    seconds = {name: 9.0 if name.startswith("slow") else 1.0 for name in names}
+
+    found = {known: simulate(plan, seconds, workers=1, estimates=known) for known in ("none", "learned")}
+
+    assert [task.name for task in found["none"].tasks] == names
+    assert [task.name for task in found["learned"].tasks] == [*names[1::2], *names[::2]]
+
+
 def test_the_same_plan_gives_the_same_answer() -> None:
     plan = Plan("p", tuple(Task(f"t{n}", "k", needs=(f"t{n // 3}",) if n else ()) for n in range(200)))
     seconds = {f"t{n}": float(n * 37 % 11) for n in range(200)}

@@ -109,8 +109,7 @@ class Core:
         if node is None:
             return
         if task.seconds is not None:
-            self.estimates.learn(node.kind, node.name, node.label, task.seconds)
-            node.plan.learned += 1
+            self._learn(node, task.seconds)
         if task.final or task.attempt >= node.attempt:
             self._withdraw(node)
             node.stage = Stage.ENDED if task.final else Stage.WAITING
@@ -194,14 +193,19 @@ class Core:
 
     def _enqueue(self, node: Node, now: float) -> None:
         plan = node.plan
-        if plan.outdated(self.estimates):
-            plan.rank(self.estimates)
-            self._queue.reorder(plan)
         if plan.queued == 0:
             plan.since = now
         node.stage = Stage.QUEUED
         node.since = now
         self._queue.push(node)
+
+    def _learn(self, node: Node, seconds: float) -> None:
+        plan = node.plan
+        self.estimates.learn(node.kind, node.name, node.label, seconds)
+        plan.learned += 1
+        if plan.outdated(self.estimates):
+            plan.rank(self.estimates)
+            self._queue.reorder(plan)
 
     def _withdraw(self, node: Node) -> None:
         if node.lease is not None:

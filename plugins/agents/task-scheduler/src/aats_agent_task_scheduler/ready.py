@@ -107,7 +107,6 @@ class ReadyQueue:
 
     def drop_plan(self, plan: PlanGraph) -> None:
         """Take all tasks of a plan out of line."""
-        plan.queued = 0
         for flow in plan.flows.values():
             flow.heap.clear()
             flow.lane.flows.discard(flow)
