@@ -58,7 +58,7 @@ def twice_failed(name: str) -> TaskRecord:
         name,
         (TaskState.READY, 0, "submitted", 0, ""),
         (TaskState.RUNNING, 1, "", 1, "build@a"),
-        (TaskState.WAITING, 3, "code 1: first try", 1, ""),
+        (TaskState.WAITING, 3, "attempt 1 failed: code 1: first try", 1, ""),
         (TaskState.READY, 4, "", 1, ""),
         (TaskState.RUNNING, 4.5, "", 2, "build@b"),
         (TaskState.FAILED, 6, "code 1", 2, ""),
@@ -145,7 +145,7 @@ class TestFacts:
         first, second = only(report(twice_failed("a"))).attempts
 
         assert (first.number, first.worker, first.started, first.ended) == (1, "build@a", START + 1, START + 3)
-        assert (first.state, first.reason) == (TaskState.FAILED, "code 1: first try")
+        assert (first.state, first.reason) == (TaskState.FAILED, "attempt 1 failed: code 1: first try")
         assert (second.number, second.worker, second.seconds) == (2, "build@b", 1.5)
         assert second.state is TaskState.FAILED
 

@@ -62,6 +62,6 @@
   });
   document.addEventListener("focusout", () => { said.textContent = ""; });
   window.addEventListener("beforeprint", () => {
-    document.querySelectorAll("details.failure").forEach((part) => { part.open = true; });
+    document.querySelectorAll("details.failure, details.output").forEach((part) => { part.open = true; });
   });
 })();

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from aats_core.report.facts import Report, TaskReport
+from aats_core.report.history import Attempt
 from aats_core.report.markup import Markup, clean, duration, join, moment, plural, tag
 from aats_core.report.table import badge
 from aats_core.task import PlanState, TaskState
@@ -68,9 +69,13 @@ def _figure(title: str, value: str, note: str) -> Markup:
 
 
 def _deadline(report: Report, deadline: float) -> tuple[str, str]:
+    """Return how much time was left at the end, or is left now."""
     spare = deadline - report.ended
-    word = "met" if report.plan.ended is not None else "ahead"
-    return (word if spare >= 0 else "missed", f"{duration(abs(spare))} {'to spare' if spare >= 0 else 'late'}")
+    return duration(abs(spare)), f"{'to spare' if spare >= 0 else 'late'}, it {_was(report)} {moment(deadline)}"
+
+
+def _was(report: Report) -> str:
+    return "is" if report.plan.ended is None else "was"
 
 
 def _states(report: Report) -> Markup:
@@ -118,7 +123,7 @@ def _failure(task: TaskReport, anchor: str, *, opened: bool) -> Markup:
         tag("span", message.split("\n", 1)[0], class_="brief"),
     )
     earlier = [
-        tag("li", tag("span", f"attempt {attempt.number} on {attempt.worker}: "), attempt.reason)
+        tag("li", f"attempt {attempt.number} on {attempt.worker}: ", _bare(attempt))
         for attempt in task.attempts[:-1]
         if attempt.reason
     ]
@@ -133,18 +138,27 @@ def _failure(task: TaskReport, anchor: str, *, opened: bool) -> Markup:
     )
 
 
+def _bare(attempt: Attempt) -> str:
+    """Return why an attempt ended, without the number that stands before it anyway."""
+    return attempt.reason.removeprefix(f"attempt {attempt.number} failed: ")
+
+
 def _output(output: Any) -> Markup:
     if output is None:
         return Markup()
+    return tag("details", tag("summary", "Output"), _streams(output), class_="output")
+
+
+def _streams(output: Any) -> Markup:
     if not isinstance(output, dict):
-        return tag("pre", _cut(_shown(output)), class_="output")
-    short = {name: value for name, value in output.items() if isinstance(value, int | float | bool)}
-    long = {name: value for name, value in output.items() if name not in short and value not in ("", None)}
+        return tag("pre", _cut(_shown(output)))
+    told = {name: value for name, value in output.items() if value not in ("", None) and value is not False}
+    short = {name: value for name, value in told.items() if isinstance(value, int | float)}
+    long = {name: value for name, value in told.items() if name not in short}
     return tag(
         "dl",
         *(tag("div", tag("dt", name), tag("dd", _shown(value)), class_="short") for name, value in short.items()),
         *(tag("div", tag("dt", name), tag("dd", tag("pre", _cut(_shown(value))))) for name, value in long.items()),
-        class_="output",
     )
 
 

@@ -200,6 +200,14 @@ class ProjectManager(Agent):
             raise NotFound(f"there is no task {id!r}; a task's id is PLAN/NAME")
         return tasks[name]
 
+    async def read_plan(self, id: str) -> PlanDetail:
+        """Return a plan as it lies in the store; this needs no start, so it serves where the team does not run."""
+        document = await find_plan(self._records, id)
+        if document is None:
+            raise NotFound(f"there is no plan {id!r}")
+        record, tasks = await load_plan(self._records, document)
+        return PlanDetail(record, list(tasks.values()))
+
     async def _load(self, id: str) -> tuple[PlanRecord, dict[str, TaskRecord]]:
         run = self._progress.runs.get(id)
         if run is None:
