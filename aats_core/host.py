@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("aats.agent")
 
+LONGEST_BACKOFF = 3600.0
+"""Seconds that a failed message waits at most before it is handled again."""
+
 
 class HandlerTable(NamedTuple):
     """What an agent's class handles: messages by type, subscriptions, and tasks by kind."""
@@ -141,7 +144,7 @@ class AgentHost:
         retries, message, delivery = self.settings.retries, envelope.message, envelope.delivery
         attempt = delivery.attempt if delivery is not None else envelope.attempt
         if again and attempt <= retries.limit:
-            delay = retries.backoff * retries.factor ** (attempt - 1)
+            delay = min(retries.backoff * retries.factor ** min(attempt - 1, 64), LONGEST_BACKOFF)
             log.warning("%s: %s failed, attempt %d, again in %.1f s", self.name, message.type, attempt, delay)
             if delivery is not None:
                 await delivery.nack(delay=delay, reason=reason)

@@ -80,7 +80,8 @@ def lost(record: TaskRecord, reason: str, now: float, *, cancelling: bool) -> Ta
 
 def pause(retries: Retries, failures: int) -> float:
     """Return the seconds before the next attempt after that many failures, jitter included."""
-    exact = min(retries.backoff * retries.factor ** (failures - 1), retries.max_backoff)
+    growth = retries.factor ** min(failures - 1, 64)  # beyond that it would leave the range of a float
+    exact = min(retries.backoff * growth, retries.max_backoff)
     return exact * (1 + retries.jitter * random.uniform(-1, 1))  # noqa: S311 - spreads load, guards nothing
 
 
