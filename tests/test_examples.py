@@ -334,8 +334,8 @@ class TestRelease:
         code, outcome, report = self.run(bad, tmp_path)
 
         assert (code, outcome["state"]) == (1, "failed")
-        assert {"compile", "lint"} <= {task["name"] for task in outcome["failed"]}
-        assert {"tests", "build", "metadata"} <= {task["name"] for task in outcome["not_run"]}
+        assert {"compile", "lint"} <= {task["task"] for task in outcome["failed"]}
+        assert {"tests", "build", "metadata"} <= {task["task"] for task in outcome["not_run"]}
         assert "Not fit for a release; failed: compile, lint" in report
         assert "tiny/__init__.py:1: invalid syntax" in report
 
