@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -11,6 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from aats_core.errors import InvalidRequest
+from aats_core.plugins import Catalog
+from aats_core.stored_plans import read_stored_plan
+from aats_core.team_file import load_team_file
 
 AATS = Path(sys.executable).with_name("aats")
 TEAM = '[team]\nname = "toys"\n\n[agents.shell]\n'
@@ -121,3 +127,12 @@ class TestUse:
         answer = aats("report", "toys", "--html", "team.toml/report.html", cwd=folder)
 
         assert (answer.returncode, "--html team.toml/report.html: it cannot be written" in answer.stderr) == (2, True)
+
+
+def test_another_project_manager_that_cannot_read_plans_says_so(parts: Catalog, tmp_path: Path) -> None:
+    (tmp_path / "team.toml").write_text(TEAM)
+    (tmp_path / ".aats").mkdir()
+    team_file = load_team_file(tmp_path / "team.toml", catalog=parts)
+
+    with pytest.raises(InvalidRequest, match="ProjectManager cannot read plans"):
+        asyncio.run(read_stored_plan(team_file, "toys"))
