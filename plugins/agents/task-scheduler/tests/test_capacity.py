@@ -163,8 +163,32 @@ def test_what_a_worker_runs_without_a_lease_takes_slots_too(office) -> None:
     it.worker(slots=2, running=[("ghost/a", 3)])
     assert len(it.decide()) == 1
 
+    it.worker(slots=2, running=[("p/t0", 1), ("ghost/a", 3)])
+    assert it.decide() == []
     it.worker(slots=2, running=[("p/t0", 1)])
     assert len(it.decide()) == 1
+
+
+def test_an_attempt_that_goes_on_after_its_end_takes_a_slot_from_the_second_heartbeat_on(office) -> None:
+    it = office()
+    it.plan("p", *tasks(2))
+    it.worker()
+    it.decide()
+    it.worker(running=[("p/t0", 1)])
+    it.end("p/t0", final=True)
+    for _ in range(2):
+        it.worker(running=[("p/t0", 1)])
+
+    assert it.decide() == []
+
+
+def test_what_is_next_to_nothing_can_be_needed_where_there_is_nothing(office) -> None:
+    it = office(reserve_after=0.0)
+    it.plan("p", *tasks(2, resources={"cpu": 1e-12}))
+    it.worker()
+
+    assert len(it.decide()) == 1
+    assert "number 1 in line" in it.explain("p/t1")
 
 
 def test_a_heartbeat_older_than_the_end_of_a_task_does_not_block_its_slot(office) -> None:

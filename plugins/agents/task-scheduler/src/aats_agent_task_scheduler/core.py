@@ -104,11 +104,11 @@ class Core:
         self._leases.inherit(node, task.worker, now)
 
     def ended(self, task: TaskEnded) -> None:
-        """Take in that an attempt is over, and learn from how long it ran."""
+        """Take in that an attempt is over, and learn from how long the last one ran."""
         node = self._node(task.plan, task.name)
         if node is None:
             return
-        if task.seconds is not None:
+        if task.seconds is not None and task.final:
             self._learn(node, task.seconds)
         if task.final or task.attempt >= node.attempt:
             self._withdraw(node)
@@ -194,7 +194,7 @@ class Core:
     def _enqueue(self, node: Node, now: float) -> None:
         plan = node.plan
         if plan.queued == 0:
-            plan.since = now
+            plan.since, plan.boost = now, 0
         node.stage = Stage.QUEUED
         node.since = now
         self._queue.push(node)

@@ -51,7 +51,7 @@ def _workers(node: Node, pool: Pool, queue: ReadyQueue) -> str:
     place = f"it is number {queue.ahead(node) + 1} in line for kind {node.kind}"
     if any(worker.free > 0 for worker in taking):
         if not node.resources or any(worker.free > 0 and worker.fits(node.resources) for worker in taking):
-            return f"{place}; a worker is free"
+            return f"{place}: what is free is kept for a task that has waited longer"
         return f"{place}: it needs {_amounts(dict(node.resources))}, in use on {_free(node, taking)}"
     count = len(taking)
     return f"{place}: {'the only worker is' if count == 1 else f'all {count} workers are'} busy"
@@ -69,7 +69,7 @@ def _offers(node: Node, workers: list[Worker]) -> str:
 
 def _free(node: Node, workers: list[Worker]) -> str:
     def words(worker: Worker) -> str:
-        free = {name: worker.resources[name] - worker.used.get(name, 0.0) for name, _ in node.resources}
+        free = {name: worker.unused(name) for name, _ in node.resources}
         return f"{worker.name} (free: {_amounts(free)})"
 
     return _some([words(worker) for worker in workers])

@@ -59,7 +59,7 @@ class Leases:
     def inherit(self, node: Node, name: str, now: float) -> None:
         """Take over a task that a worker was given by an earlier scheduler."""
         worker = self.worker(name, now)
-        known = (node.id, node.attempt) in worker.strangers
+        known = (node.id, node.attempt) in worker.unknown
         lease = Lease(node, worker, self.seconds / 4 if known else min(INHERITED, self.seconds / 4))
         self._bind(lease)
         if worker.introduced and not known:
@@ -77,15 +77,19 @@ class Leases:
 
     def heartbeat(self, worker: Worker, running: Iterable[tuple[str, int]], now: float) -> None:
         """Compare what a worker says it runs with its leases."""
-        said = set(running)
-        for key, lease in worker.leases.items():
-            if key in said:
+        unknown = set(running)
+        for node, lease in worker.leases.items():
+            key = (node.id, lease.attempt)
+            if key in unknown:
+                unknown.discard(key)
                 lease.missing = None
                 lease.patience = self.seconds / 4
             elif lease.missing is None:
                 self._miss(lease, now)
-        worker.strangers = said - worker.leases.keys() - worker.freed
-        worker.freed.clear()
+        # What is new may have ended since it was said; what was running before the worker was known has not.
+        worker.strangers = unknown & worker.unknown if worker.introduced else unknown
+        worker.unknown = unknown
+        worker.introduced = True
         self._pool.freed(worker)
 
     def lost(self, now: float) -> list[Lease]:

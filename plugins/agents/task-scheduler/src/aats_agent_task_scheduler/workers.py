@@ -18,12 +18,11 @@ _ROUNDING = 1e-9
 class Worker:
     """A worker: what it last said of itself, and the leases it holds.
 
-    `strangers` are attempts that it says it runs although no lease says so; they take slots all the same.
+    `strangers` are attempts that it goes on saying it runs although no lease says so; they take slots all the same.
     """
 
     __slots__ = (
         "draining",
-        "freed",
         "introduced",
         "kinds",
         "leases",
@@ -33,8 +32,9 @@ class Worker:
         "seen",
         "slots",
         "strangers",
+        "unknown",
         "used",
-    )  # fmt: skip
+    )
 
     def __init__(self, name: str, order: int, now: float) -> None:
         self.name = name
@@ -45,9 +45,9 @@ class Worker:
         self.slots = 0
         self.resources: dict[str, float] = {}
         self.draining = False
-        self.leases: dict[tuple[str, int], Lease] = {}
+        self.leases: dict[Node, Lease] = {}
         self.strangers: set[tuple[str, int]] = set()
-        self.freed: set[tuple[str, int]] = set()  # ended since the last heartbeat, which may not know it yet
+        self.unknown: set[tuple[str, int]] = set()  # of the last heartbeat
         self.used: dict[str, float] = {}
 
     @property
@@ -57,32 +57,31 @@ class Worker:
 
     def fits(self, resources: Resources) -> bool:
         """Tell whether those resources are free."""
-        offered, used = self.resources, self.used
-        return all(need <= offered.get(name, 0.0) - used.get(name, 0.0) + _ROUNDING for name, need in resources)
+        return all(need <= self.unused(name) + _ROUNDING for name, need in resources)
+
+    def unused(self, name: str) -> float:
+        """Return how much of a resource is free."""
+        return self.resources.get(name, 0.0) - self.used.get(name, 0.0)
 
     def could(self, resources: Resources) -> bool:
         """Tell whether it has those resources at all."""
         return all(need <= self.resources.get(name, 0.0) + _ROUNDING for name, need in resources)
 
     def shortage(self, resources: Resources) -> float:
-        """Return how much of those resources has to be given back before they are free, as parts of what it has."""
-        return sum(
-            max(0.0, need - self.resources[name] + self.used.get(name, 0.0)) / self.resources[name]
-            for name, need in resources
-        )
+        """Return how much of those resources has to be given back before they are free, as parts of them."""
+        return sum(max(0.0, need - self.unused(name)) / need for name, need in resources)
 
     def take(self, lease: Lease) -> None:
         """Hold a lease, and what it takes of slots and resources."""
-        self.leases[lease.node.id, lease.attempt] = lease
-        self.strangers.discard((lease.node.id, lease.attempt))
+        self.leases[lease.node] = lease
+        if self.strangers:
+            self.strangers.discard((lease.node.id, lease.attempt))
         for name, need in lease.node.resources:
             self.used[name] = self.used.get(name, 0.0) + need
 
     def give_back(self, lease: Lease) -> None:
         """Let go of a lease."""
-        key = (lease.node.id, lease.attempt)
-        del self.leases[key]
-        self.freed.add(key)
+        del self.leases[lease.node]
         for name, need in lease.node.resources:
             self.used[name] -= need
         if not self.leases:
@@ -118,7 +117,6 @@ class Pool:
 
     def introduce(self, worker: Worker, status: WorkerStatus, now: float) -> bool:
         """Take in what a worker says of itself, and tell whether the kinds it offers changed."""
-        worker.introduced = True
         worker.seen = now
         worker.slots = status.slots
         worker.resources = status.resources
