@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Coroutine, Iterable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -124,14 +124,16 @@ class Replica(AgentContext):
             self._task = asyncio.get_running_loop().create_task(self._serve(), name=f"{self.name} messages")
 
     async def stop(self, *, running: bool = True) -> None:
-        """Stop taking messages, end what was spawned, and stop the agent unless it never ran."""
-        tasks = [task for task in (self._task, *(self._spawned or ())) if task and task is not asyncio.current_task()]
-        self._task, self._spawned = None, None
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        if running and self.agent.__class__.stop is not Agent.stop:
-            await self.agent.stop()
+        """Stop taking messages, stop the agent unless it never ran, and end what was spawned, on which it may rely."""
+        messages, self._task = self._task, None
+        await _end([messages])
+        try:
+            if running and self.agent.__class__.stop is not Agent.stop:
+                await self.agent.stop()
+        finally:
+            tasks = (self._task, *(self._spawned or ()))
+            self._task, self._spawned = None, None
+            await _end(tasks)
 
     def cancel_overdue(self) -> None:
         """End the handler that runs now, as timed out."""
@@ -227,3 +229,11 @@ class Replica(AgentContext):
         if isinstance(error, InvalidPayload | NoHandler):
             reason = f"{error.__class__.__name__}: {error}"
         await self.host.retry_or_bury(envelope, reason, again=not isinstance(error, InvalidPayload | NoHandler))
+
+
+async def _end(tasks: Iterable[asyncio.Task[None] | None]) -> None:
+    """Cancel tasks and wait for their end; the one that asks for it is left out."""
+    others = [task for task in tasks if task is not None and task is not asyncio.current_task()]
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from aats_broker_memory import MemoryBroker
@@ -386,3 +386,43 @@ def test_middleware_is_wrapped_around_every_handler() -> None:
 
     World().run(body, Recorder("outer", log), Recorder("inner", log))
     assert log == ["outer before greet", "inner before greet", "inner after greet", "outer after greet"]
+
+
+class Flusher(Agent):
+    """Keeps what it is told to keep, in the background, and waits for that when it stops."""
+
+    kept: ClassVar[list[str]] = []
+
+    async def start(self) -> None:
+        self.waiting: asyncio.Queue[str] = asyncio.Queue()
+        self.spawn(self.keep())
+
+    async def stop(self) -> None:
+        async with asyncio.timeout(5):
+            await self.waiting.join()
+
+    @on("keep")
+    async def take(self, text: str) -> None:
+        self.waiting.put_nowait(text)
+
+    async def keep(self) -> None:
+        while True:
+            text = await self.waiting.get()
+            await asyncio.sleep(0)
+            self.kept.append(text)
+            self.waiting.task_done()
+
+
+def test_an_agent_that_stops_can_rely_on_what_it_spawned() -> None:
+    async def body() -> None:
+        runtime = Runtime(hooks=Hooks())
+        host = runtime.add("flusher", Flusher)
+        await runtime.start()
+        await host.start()
+        await runtime.request("flusher", "keep", "the last word")
+        await host.stop()
+        await runtime.stop()
+        assert Flusher.kept == ["the last word"]
+        assert len(asyncio.all_tasks()) == 1
+
+    asyncio.run(body())
