@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import msgspec
 
@@ -52,7 +52,12 @@ class Follower:
         early, self._early = self._early or [], None
         for event in early:
             self._show(event)
-        waiting = {record.id for record in records if record.state is PlanState.ACTIVE}
+        await self.until_ended(record.id for record in records if record.state is PlanState.ACTIVE)
+        return [await self._team.plan(record.id) for record in records]
+
+    async def until_ended(self, plans: Iterable[str]) -> None:
+        """Wait until each of these plans has ended, or `give_up` is called."""
+        waiting = set(plans)
         while (waiting := waiting - self._ended) and not self._given_up:
             self._seen.clear()
             try:
@@ -60,7 +65,6 @@ class Follower:
                     await self._seen.wait()
             except TimeoutError:
                 await self._ask_for(waiting)
-        return [await self._team.plan(record.id) for record in records]
 
     def _show(self, event: TaskEvent) -> None:
         if event.plan in self._plans:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from aats_core.cli.output import one_line, print_json_line
+from aats_core.cli.output import as_data, one_line, print_json_line
 from aats_core.cli.screen import Display
 from aats_core.cli.words import clock_time, plural
 from aats_core.operations import PlanDetail, TaskEvent
@@ -55,4 +55,4 @@ class JsonLines(Display):
 
 def typed(type: str, value: Any) -> dict[str, Any]:
     """Return a structure as a JSON object that says what it is."""
-    return {"type": type, **msgspec.to_builtins(value)}
+    return {"type": type, **as_data(value)}

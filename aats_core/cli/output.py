@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 import msgspec
@@ -35,13 +35,24 @@ _LEAST = 6  # columns that even a narrow terminal gives to each
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON document."""
-    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    """Print one JSON document, in which no field is left out."""
+    print(msgspec.json.format(msgspec.json.encode(as_data(value)), indent=2).decode())
 
 
 def print_json_line(value: Any) -> None:
     """Print one JSON document in one line, at once."""
-    print(msgspec.json.encode(value).decode(), flush=True)
+    print(msgspec.json.encode(as_data(value)).decode(), flush=True)
+
+
+def as_data(value: Any) -> Any:
+    """Return what JSON can hold of a value: of a structure every field, also those that its wire form leaves out."""
+    if isinstance(value, msgspec.Struct):
+        return {name: as_data(getattr(value, name)) for name in value.__struct_fields__}
+    if isinstance(value, Mapping):
+        return {key: as_data(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_data(item) for item in value]
+    return value
 
 
 def print_facts(facts: Iterable[tuple[str, object]]) -> None:

@@ -118,14 +118,14 @@ class _Run:
         self._signal = stopping.signal
 
     async def _carry_out(self, team: Operations, follower: Follower, screen: Screen) -> list[PlanDetail]:
-        records = [await self._submit(team, file, screen) for file in self._plans]
+        records = [await self._submit(team, file, follower, screen) for file in self._plans]
         ours = {record.id for record in records}
         others = [record.id for record in await team.plans(PlanState.ACTIVE) if record.id not in ours]
         if others:
             screen.note(f"from earlier on there also go on: {', '.join(others)}")
         return await follower.follow(records)
 
-    async def _submit(self, team: Operations, file: PlanFile, screen: Screen) -> PlanRecord:
+    async def _submit(self, team: Operations, file: PlanFile, follower: Follower, screen: Screen) -> PlanRecord:
         """Return the plan of the run that is still open, or of one that is opened now."""
         key = self._open.find(file)
         known = [record for record in await team.plans(limit=_ALL) if record.key == key] if key else []
@@ -134,6 +134,7 @@ class _Run:
             return known[0]
         if known and known[0].state is PlanState.ACTIVE:
             await team.cancel(known[0].id, "its run was begun again")
+            await follower.until_ended([known[0].id])
         if key is None or known:
             key = self._open.begin(file)
         try:

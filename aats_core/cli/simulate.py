@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 from cyclopts import Parameter
 
 from aats_core.cli.options import Inputs, Json, PlanPath
-from aats_core.cli.output import print_facts, print_json
+from aats_core.cli.output import as_data, print_facts, print_json
 
 if TYPE_CHECKING:
     from aats_core.scheduling import SimulatedTask, Simulation, Simulator
@@ -60,9 +60,7 @@ def _simulator(name: str) -> type[Simulator]:
 
 
 def _as_data(found: Simulation) -> dict[str, Any]:
-    import msgspec
-
-    data: dict[str, Any] = msgspec.to_builtins(found)
+    data: dict[str, Any] = as_data(found)
     data["missed_deadlines"] = data.pop("missed")
     return data
 

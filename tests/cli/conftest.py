@@ -139,7 +139,8 @@ def make_place(toys: Path) -> Callable[[Path], Place]:
 
     def make(path: Path) -> Place:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("AATS_", "COVERAGE"))}
-        return Place(path, {**kept, "PYTHONPATH": str(toys), "HOME": str(path), "TERM": "xterm", "COLUMNS": "80"})
+        library = os.pathsep.join(filter(None, [str(toys), os.environ.get("PYTHONPATH")]))
+        return Place(path, {**kept, "PYTHONPATH": library, "HOME": str(path), "TERM": "xterm", "COLUMNS": "80"})
 
     return make
 
