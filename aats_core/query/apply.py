@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from datetime import datetime
-from decimal import Context, Decimal, InvalidOperation, Overflow
+from decimal import Decimal, InvalidOperation, Overflow
 from operator import itemgetter
 from typing import Any
 
 from aats_core.errors import InvalidQuery
 from aats_core.query.filters import And, Clause, Compare, Comparison, In, Or, Path
-from aats_core.query.match import matcher
+from aats_core.query.match import matcher, values_of
+from aats_core.query.numbers import DECIMALS
+from aats_core.query.paths import refuse_overlap
 from aats_core.query.updates import (
     AddToSet,
     Bound,
@@ -39,7 +40,6 @@ from aats_core.query.values import (
 )
 
 _MOST_PADDING = 1_500_000
-_DECIMAL = Context(prec=34)
 
 
 def updated(document: dict[str, Any], changes: Changes, now: datetime, *, inserting: bool = False) -> dict[str, Any]:
@@ -66,9 +66,7 @@ def upserted(filter: Clause, changes: Changes, now: datetime) -> dict[str, Any]:
     """
     document: dict[str, Any] = {}
     equalities = sorted(_equalities(filter), key=itemgetter(0))
-    for (one, _), (other, _) in itertools.pairwise(equalities):
-        if other[: len(one)] == one:
-            raise InvalidQuery(f"filter: an upsert cannot tell what {'.'.join(other)} is, it is asked for twice")
+    refuse_overlap([path for path, _ in equalities], "filter: an upsert needs one value for each path")
     for path, value in equalities:
         _put(document, path, value)
     result = updated({k: v for k, v in document.items() if k != "_id"}, changes, now, inserting=True)
@@ -84,8 +82,8 @@ def _equalities(clause: Clause) -> list[tuple[Path, Any]]:
         return [pair for each in clause.clauses for pair in _equalities(each)]
     if isinstance(clause, Compare) and clause.comparison is Comparison.EQ:
         return [(clause.path, clause.operand)]
-    if isinstance(clause, In) and not clause.patterns and len(set(map(sort_key, clause.operands))) == 1:
-        return [(clause.path, clause.operands[0])]
+    if isinstance(clause, In) and not clause.patterns and len(set(map(sort_key, values_of(clause)))) == 1:
+        return [(clause.path, values_of(clause)[0])]
     return []
 
 
@@ -205,13 +203,13 @@ def _number_at(document: dict[str, Any], path: Path, operator: str) -> Any:
 
 def _sum(left: Any, right: Any, path: Path) -> Any:
     if Decimal in (left.__class__, right.__class__):
-        return _decimal(_DECIMAL.add, left, right, path)
+        return _decimal(DECIMALS.add, left, right, path)
     return _fitting(left + right, path)
 
 
 def _product(left: Any, right: Any, path: Path) -> Any:
     if Decimal in (left.__class__, right.__class__):
-        return _decimal(_DECIMAL.multiply, left, right, path)
+        return _decimal(DECIMALS.multiply, left, right, path)
     return _fitting(left * right, path)
 
 

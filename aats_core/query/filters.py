@@ -62,10 +62,13 @@ class Compare(msgspec.Struct, frozen=True):
 
 
 class In(msgspec.Struct, frozen=True):
-    """Some value at the path, or some element, equals one of the values or matches one of the patterns."""
+    """Some value at the path, or some element, equals one of the values or matches one of the patterns.
+
+    The operands may be a `Slot` for a list of values of its kind.
+    """
 
     path: Path
-    operands: tuple[Any, ...]
+    operands: tuple[Any, ...] | Slot
     patterns: tuple[re.Pattern[str], ...] = ()
 
 
@@ -118,7 +121,7 @@ class ElemMatch(msgspec.Struct, frozen=True):
 class Text(msgspec.Struct, frozen=True):
     """The full-text index of the collection finds the document.
 
-    It holds every one of the `phrases`, none of the `excluded` words, and, where there are any, one of the `words`.
+    It holds every one of the `phrases`, or where there are none one of the `words`; and none of the `excluded` words.
     """
 
     words: tuple[str, ...]
@@ -126,4 +129,10 @@ class Text(msgspec.Struct, frozen=True):
     excluded: tuple[str, ...]
 
 
-Clause: TypeAlias = And | Or | Not | Compare | In | Exists | HasType | Matches | Modulo | HasSize | ElemMatch | Text
+OneValue: TypeAlias = Compare | In | HasType | Matches | Modulo
+"""A condition that a value at a path fulfils, or one of the elements of an array there."""
+
+Leaf: TypeAlias = OneValue | Exists | HasSize | ElemMatch
+"""A condition on what is at a path."""
+
+Clause: TypeAlias = And | Or | Not | Leaf | Text

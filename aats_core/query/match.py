@@ -24,6 +24,7 @@ from aats_core.query.filters import (
     Not,
     Or,
     Path,
+    Slot,
     Text,
 )
 from aats_core.query.values import ARRAY, MISSING, NULL, NUMBER, OBJECT, is_nan, rank, sort_key, type_name
@@ -84,7 +85,7 @@ def compare_test(comparison: Comparison, operand: Any) -> Test:
 
 
 def _in(clause: In) -> Test:
-    keys = {sort_key(value) for value in clause.operands}
+    keys = {sort_key(value) for value in values_of(clause)}
     patterns = clause.patterns
 
     def test(value: Any) -> bool:
@@ -93,6 +94,12 @@ def _in(clause: In) -> Test:
         return value.__class__ is str and any(pattern.search(value) for pattern in patterns)
 
     return _at(clause.path, test, elements=True)
+
+
+def values_of(clause: In) -> tuple[Any, ...]:
+    """Return the values of a clause that has no slot."""
+    assert not isinstance(clause.operands, Slot), "a clause with slots is bound before it is evaluated"
+    return clause.operands
 
 
 def _exists(clause: Exists) -> Test:

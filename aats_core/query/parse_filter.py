@@ -25,7 +25,8 @@ from aats_core.query.filters import (
     Slot,
     Text,
 )
-from aats_core.query.values import TYPE_CODES, TYPE_NAMES, normal
+from aats_core.query.paths import parse_path
+from aats_core.query.values import MAX_INT, MIN_INT, TYPE_CODES, TYPE_NAMES, normal
 
 _OPTIONS = {"i": re.IGNORECASE, "m": re.MULTILINE, "s": re.DOTALL, "x": re.VERBOSE}
 _NUMERIC_TYPES = frozenset({"int", "long", "double", "decimal"})
@@ -37,16 +38,6 @@ def parse_filter(filter: Mapping[str, Any], place: str = "filter") -> Clause:
     if not isinstance(filter, Mapping):
         raise InvalidQuery(f"{place}: a filter is an object, not {filter!r}")
     return _all_of([_top_level(key, value, place) for key, value in filter.items()])
-
-
-def parse_path(path: object, place: str) -> Path:
-    """Return the parts of a dotted path; raises `InvalidQuery` where it is none."""
-    if not isinstance(path, str):
-        raise InvalidQuery(f"{place}: a path is a string, not {path!r}")
-    parts = tuple(path.split("."))
-    if "" in parts or "\0" in path:
-        raise InvalidQuery(f"{place}: {path!r} is not a path: it has an empty part or a NUL character")
-    return parts
 
 
 def parse_value(value: Any, place: str) -> Any:
@@ -138,6 +129,8 @@ def _unequal(path: Path, operand: Any, place: str) -> Clause:
 
 
 def _in(path: Path, operand: Any, place: str) -> Clause:
+    if operand.__class__ is Slot:
+        return In(path, operand)
     values, patterns = [], []
     for index, item in enumerate(_array(operand, place)):
         if isinstance(item, re.Pattern):
@@ -213,8 +206,8 @@ def _mod(path: Path, operand: Any, place: str) -> Clause:
         divisor, remainder = (int(n) for n in numbers)
     except (ValueError, OverflowError) as error:
         raise InvalidQuery(f"{place}: takes finite numbers, not {operand!r}") from error
-    if divisor == 0:
-        raise InvalidQuery(f"{place}: the divisor cannot be 0")
+    if divisor == 0 or not all(MIN_INT <= n <= MAX_INT for n in (divisor, remainder)):
+        raise InvalidQuery(f"{place}: takes integers of 64 bits, the divisor not 0, not {operand!r}")
     return Modulo(path, divisor, remainder)
 
 

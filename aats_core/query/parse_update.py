@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
@@ -14,9 +13,9 @@ from aats_core.query.parse_filter import (
     is_operators,
     parse_conditions,
     parse_filter,
-    parse_path,
     parse_value,
 )
+from aats_core.query.paths import parse_path, refuse_overlap
 from aats_core.query.updates import (
     AddToSet,
     Bound,
@@ -51,7 +50,8 @@ def parse_update(update: Mapping[str, Any], place: str = "update") -> Changes:
             path = _target(field, f"{where}.{field}")
             operations.append(parse(path, operand, f"{where}.{field}"))
     operations.sort(key=lambda operation: _natural(_written(operation)))
-    _refuse_conflicts(operations, place)
+    touched = [operation.path for operation in operations]
+    refuse_overlap(touched + [o.target for o in operations if isinstance(o, Rename)], place)
     return Changes(tuple(operations))
 
 
@@ -68,17 +68,6 @@ def _target(field: object, place: str) -> Path:
     if any(part.startswith("$") for part in path):
         raise InvalidQuery(f"{place}: positional operators and names that begin with $ cannot be updated")
     return path
-
-
-def _refuse_conflicts(operations: list[Operation], place: str) -> None:
-    paths = [operation.path for operation in operations]
-    paths += [operation.target for operation in operations if isinstance(operation, Rename)]
-    paths.sort()
-    for one, other in itertools.pairwise(paths):
-        if other[: len(one)] == one:
-            raise InvalidQuery(
-                f"{place}: {'.'.join(other)} is changed twice, the other time as {'.'.join(one)}; do one of them"
-            )
 
 
 def _set(path: Path, operand: Any, place: str) -> Operation:

@@ -1,4 +1,4 @@
-"""Which collections there are, and in which table each of them lies."""
+"""Which collections there are, in which tables they lie, and what they must fit."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import apsw
 import msgspec
 
 from aats_core.errors import InvalidQuery
-from aats_core.store import Schema
+from aats_core.store import Index, Schema
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,119}")
 
 
 class Collection(msgspec.Struct, frozen=True, eq=False):
-    """A collection, its table, and what it holds."""
+    """A collection, the names of its tables, which need no quoting, and what it holds."""
 
     id: int
     name: str
@@ -23,8 +23,28 @@ class Collection(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def table(self) -> str:
-        """The name of its table, which needs no quoting."""
+        """The table of its documents, with the columns `id` and `doc`."""
         return f"records_{self.id}"
+
+    @property
+    def text_table(self) -> str | None:
+        """The full-text index over its documents, by their rowid."""
+        return f"records_{self.id}_text" if any(index.text for index in self.schema.indexes) else None
+
+    @property
+    def unique_table(self) -> str:
+        """The keys that its unique indexes hold, with the columns `number`, `key` and `owner`."""
+        return f"records_{self.id}_unique"
+
+    @property
+    def unique(self) -> list[tuple[int, Index]]:
+        """Its unique indexes and their numbers."""
+        return [(number, index) for number, index in enumerate(self.schema.indexes) if index.unique]
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether a document may be refused for what it holds."""
+        return self.schema.json_schema is not None or any(index.unique for index in self.schema.indexes)
 
 
 def check_name(name: str) -> str:
@@ -35,28 +55,36 @@ def check_name(name: str) -> str:
 
 
 class Catalog:
-    """The collections of a namespace. The writer adds some in its transaction; all see them once it is committed."""
+    """The collections of a namespace. The writer changes some in its transaction; all see that once it is committed."""
 
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
         self._committed: dict[str, Collection] = {}
         self._pending: dict[str, Collection] = {}
+        self.has_checked = False
+        """Whether some collection, as the writer sees them, may refuse a document."""
 
     def load(self, connection: apsw.Connection) -> None:
         """Read what the file holds."""
         self._pending.clear()
         self._committed = self._read(connection)
+        self._look_for_checked()
 
     def get(self, name: str) -> Collection | None:
         """Return a collection as others than the writer see it."""
         return self._committed.get(name)
 
     def __iter__(self) -> Iterator[Collection]:
+        """Go through the collections as others than the writer see them."""
         return iter(tuple(self._committed.values()))
+
+    def in_writer(self, name: str) -> Collection | None:
+        """Return a collection as the writer sees it."""
+        return self._pending.get(name) or self._committed.get(name)
 
     def get_or_make(self, connection: apsw.Connection, name: str) -> Collection:
         """Return a collection as the writer sees it, made where it does not exist."""
-        known = self._pending.get(name) or self._committed.get(name)
+        known = self.in_writer(name)
         if known is not None:
             return known
         connection.execute(
@@ -75,22 +103,20 @@ class Catalog:
             (msgspec.json.encode(collection.schema).decode(), collection.id),
         )
         self._pending[collection.name] = collection
-
-    def in_writer(self, name: str) -> Collection | None:
-        """Return a collection as the writer sees it."""
-        return self._pending.get(name) or self._committed.get(name)
+        self._look_for_checked()
 
     def committed(self) -> None:
-        """Let all see what the writer's transaction added."""
+        """Let all see what the writer's transaction changed."""
         if self._pending:
             self._committed = {**self._committed, **self._pending}
             self._pending.clear()
 
     def rolled_back(self, connection: apsw.Connection) -> None:
-        """Forget what a rolled back part of the writer's transaction added, but keep what is still in it."""
+        """Forget what a rolled back part of the writer's transaction changed, but keep what is still in it."""
         if self._pending:
             stored = self._read(connection)
             self._pending = {name: stored[name] for name in self._pending if name in stored}
+            self._look_for_checked()
 
     def _read(self, connection: apsw.Connection) -> dict[str, Collection]:
         rows = connection.execute(
@@ -99,3 +125,7 @@ class Catalog:
         return {
             name: Collection(number, name, msgspec.json.decode(schema, type=Schema)) for number, name, schema in rows
         }
+
+    def _look_for_checked(self) -> None:
+        seen = {**self._committed, **self._pending}
+        self.has_checked = any(collection.is_checked for collection in seen.values())

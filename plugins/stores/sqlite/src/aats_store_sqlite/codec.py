@@ -16,14 +16,15 @@ from typing import Any
 
 import msgspec
 
-from aats_core.errors import InvalidDocument, StoreError
+from aats_core.errors import StoreError
 from aats_core.query.values import MAX_INT, MIN_INT, normal
 
 MARK = "\U0010ffff"
 """What a tagged string begins with."""
 
+NULL = MARK + "a"  # only in keys of `_id`
 NAN = MARK + "e"  # then f for a float or d for a decimal
-DECIMAL = MARK + "n"  # then its digits, which SQLite can cast to a number
+DECIMAL = MARK + "n"  # then the nearest float, and after a space its digits where these differ
 STRING = MARK + "s"  # then a string that begins with the mark itself
 OBJECT = MARK + "t"  # stands for any object in a key
 ARRAY = MARK + "u"  # stands for any array in a key
@@ -121,9 +122,23 @@ def tag(value: Any) -> str | None:
 def _tagged_decimal(value: Decimal) -> str:
     if value.is_nan():
         return NAN + "d"
-    if value.is_infinite():
-        return DECIMAL + ("9e999" if value > 0 else "-9e999")
-    return DECIMAL + str(value)
+    nearest = repr(float(value)).replace("inf", "9e999")
+    written = str(value)
+    return f"{DECIMAL}{nearest}" if nearest == written else f"{DECIMAL}{nearest} {written}"
+
+
+def scalar_key(value: Any) -> Any:
+    """Return the key, as `keys` computes it from the stored form, of a string, date, boolean or of binary data."""
+    if value.__class__ is str and not value.startswith(MARK):
+        return value
+    if value.__class__ is bool:
+        return f"{BOOLEAN}{value:d}"
+    return tag(normal(value)) or value
+
+
+def stored(value: Any) -> Any:
+    """Return the value that the stored form of a scalar stands for."""
+    return _untagged(value)
 
 
 def _untagged(value: Any) -> Any:
@@ -138,7 +153,7 @@ def _untagged(value: Any) -> Any:
 
 
 def _decimal(text: str) -> Decimal:
-    return Decimal(text.replace("9e999", "Infinity"))
+    return Decimal(text.rpartition(" ")[2])
 
 
 _UNTAG = {
@@ -148,48 +163,3 @@ _UNTAG = {
     BINARY[1]: lambda text: bytes.fromhex(text[8:]),
     DATE[1]: datetime.fromisoformat,
 }
-
-
-def id_key(value: Any) -> str | int | float:
-    """Return what an `_id` is stored under: the same for equal ones, a number for every number.
-
-    Raises `InvalidDocument` for an array, as MongoDB does.
-    """
-    if value.__class__ is str and not value.startswith(MARK):
-        return value
-    return _other_key(normal(value, "_id"))
-
-
-def _other_key(value: Any) -> str | int | float:
-    if isinstance(value, list):
-        raise InvalidDocument("_id: an array cannot be an _id")
-    if isinstance(value, bool):
-        return f"{BOOLEAN}{value:d}"
-    if value is None:
-        return BOOLEAN + "n"
-    if isinstance(value, dict):
-        return OBJECT + _encode_json(_keyed(value)).decode()
-    if isinstance(value, Decimal):
-        return _decimal_key(value)
-    if isinstance(value, float) and math.isnan(value):
-        return NAN
-    return tag(value) or value
-
-
-def _decimal_key(value: Decimal) -> str | int | float:
-    if value.is_nan():
-        return NAN
-    if value == value.to_integral_value() and MIN_INT <= value <= MAX_INT:
-        return int(value)
-    if value.is_infinite() or Decimal(float(value)) == value:
-        return float(value)
-    return DECIMAL + str(value.normalize())
-
-
-def _keyed(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _keyed(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_keyed(item) for item in value]
-    key = _other_key(value)
-    return int(key) if isinstance(key, float) and key.is_integer() and abs(key) < MAX_INT else key

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import apsw
 
 from aats_core.errors import StateTooNew, StoreUnavailable
-from aats_store_sqlite.codec import decode
+from aats_store_sqlite.bindings import register
 from aats_store_sqlite.failures import translated
 
 APPLICATION_ID = 0x41415453
@@ -61,12 +60,7 @@ def open_reader(path: Path, timeout: float) -> apsw.Connection:
 def _prepare(connection: apsw.Connection, timeout: float) -> None:
     connection.set_busy_timeout(int(timeout * 1000))
     connection.execute("PRAGMA temp_store = MEMORY")
-    connection.create_scalar_function("aats_match", _match, 2)
-
-
-def _match(*arguments: Any) -> bool:
-    text, test = arguments
-    return bool(test(decode(text)))
+    register(connection)
 
 
 def _lay_out(connection: apsw.Connection, path: Path) -> None:

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 import apsw
+import msgspec
 
 from aats_core.clock import Clock
-from aats_core.errors import Conflict, DuplicateKey
+from aats_core.errors import Conflict
 from aats_core.message import new_id
 from aats_core.query import Changes, Clause, updated, upserted
 from aats_core.query.values import identical, normal
-from aats_core.store import Document, UpdateResult
+from aats_core.store import Document, Schema, UpdateResult
+from aats_store_sqlite import indexes
 from aats_store_sqlite.catalog import Catalog, Collection
-from aats_store_sqlite.codec import decode, encode, id_key
-from aats_store_sqlite.compile import condition
+from aats_store_sqlite.codec import decode, encode
+from aats_store_sqlite.identity import id_key
+from aats_store_sqlite.queries import Query
+from aats_store_sqlite.table import Table
 
-_ROWS = (64, 8, 1)
-"""How many rows one statement writes: each statement costs the thread a turn for the interpreter's lock."""
+
+class Updating(msgspec.Struct, frozen=True):
+    """An update on its way: which documents, what becomes of them, and with `upsert` the filter that a new one fits."""
+
+    query: Query
+    changes: Changes
+    upsert: Clause | None = None
+    limit: int | None = None
 
 
 class Session:
@@ -30,11 +41,11 @@ class Session:
         self.catalog = catalog
         self._clock = clock
         self._puts: dict[str, list[Any]] = {}
-        self._required: dict[str, set[Any]] = {}
+        self._fulfilled: dict[str, set[tuple[str, tuple[Any, ...]]]] = {}
 
     def put(self, name: str, key: Any, text: str) -> None:
-        """Write a whole document, at the latest when the transaction is committed."""
-        self._required.pop(name, None)
+        """Write a whole document, at the latest with `flush`."""
+        self._fulfilled.pop(name, None)
         rows = self._puts.get(name)
         if rows is None:
             rows = self._puts[name] = []
@@ -46,106 +57,108 @@ class Session:
         for each in list(self._puts) if name is None else [name]:
             rows = self._puts.pop(each, None)
             if rows:
-                table = self.catalog.get_or_make(self.connection, each).table
-                self._write_rows(
-                    f"INSERT INTO {table} (id, doc) VALUES ", rows, " ON CONFLICT (id) DO UPDATE SET doc = excluded.doc"
-                )
+                Table(self.connection, self.catalog.get_or_make(self.connection, each)).put(rows)
 
-    def discard(self) -> None:
-        """Forget what was gathered and what is known of the transaction, which was rolled back."""
+    def commit(self) -> None:
+        """Write what was gathered and commit."""
+        self.flush()
+        self.connection.execute("COMMIT")
+        self.catalog.committed()
+        self._fulfilled.clear()
+
+    def roll_back(self) -> None:
+        """Forget what was gathered, and roll back where SQLite has not done so already."""
         self._puts.clear()
-        self._required.clear()
+        self._fulfilled.clear()
+        if self.connection.in_transaction:
+            self.connection.execute("ROLLBACK")
+        self.catalog.rolled_back(self.connection)
 
-    def changed(self, name: str) -> Collection:
-        """Return a collection that is about to be changed, all that was gathered for it being written."""
-        self._required.pop(name, None)
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Undo what is done within, and nothing else, where it raises."""
+        self.flush()
+        self.connection.execute("SAVEPOINT step")
+        try:
+            yield
+            self.flush()
+        except BaseException:
+            self._puts.clear()
+            self._fulfilled.clear()
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK TO step")
+                self.connection.execute("RELEASE step")
+                self.catalog.rolled_back(self.connection)
+            raise
+        self.connection.execute("RELEASE step")
+
+    def collection(self, name: str) -> Collection | None:
+        """Return a collection that is about to be read, all that was gathered for it being written."""
+        self.flush(name)
+        return self.catalog.in_writer(name)
+
+    def _changing(self, name: str) -> Collection:
+        self._fulfilled.pop(name, None)
         self.flush(name)
         return self.catalog.get_or_make(self.connection, name)
 
-    def require(self, name: str, clause: Clause) -> None:
-        """Raise `Conflict` where no document matches."""
-        sql, parameters = condition(clause)
-        known = self._required.setdefault(name, set())
-        key = (sql, parameters)
-        if key in known:
+    def require(self, name: str, query: Query) -> None:
+        """Raise `Conflict` where no document matches; asked again before the collection changes, it need not look."""
+        fulfilled = self._fulfilled.setdefault(name, set())
+        asked = (query.condition.sql, query.parameters)
+        if asked in fulfilled:
             return
-        self.flush(name)
-        collection = self.catalog.in_writer(name)
-        if (
-            collection is None
-            or not self.connection.execute(
-                f"SELECT EXISTS (SELECT 1 FROM {collection.table} WHERE {sql})", parameters
-            ).get
-        ):
+        collection = self.collection(name)
+        if collection is None or not self._exists(collection, query):
             raise Conflict(f"{name}: no document is as the write requires it")
-        known.add(key)
+        fulfilled.add(asked)
+
+    def _exists(self, collection: Collection, query: Query) -> bool:
+        sql = f"SELECT EXISTS (SELECT 1 FROM {collection.table} WHERE {query.where(collection)})"
+        return bool(self.connection.execute(sql, query.parameters).get)
 
     def insert(self, name: str, rows: Sequence[Any]) -> None:
-        """Write new documents, keys and texts in turn; raises `DuplicateKey`, some of them perhaps being written."""
-        table = self.changed(name).table
-        try:
-            self._write_rows(f"INSERT INTO {table} (id, doc) VALUES ", rows, "")
-        except apsw.ConstraintError as error:
-            raise DuplicateKey(f"{name}: a document with that _id exists already{self._which(table, rows)}") from error
+        """Write new documents, keys and stored forms in turn; see `Table.insert`."""
+        Table(self.connection, self._changing(name)).insert(rows)
 
-    def update(
-        self, name: str, clause: Clause, changes: Changes, *, upsert: bool = False, limit: int | None = None
-    ) -> UpdateResult:
-        """Change the documents that match."""
-        collection = self.changed(name)
-        now = self.now()
-        found = self.rows(collection, clause, limit)
-        modified = 0
+    def update(self, name: str, updating: Updating) -> UpdateResult:
+        """Change the documents that match, or make one that does."""
+        collection = self._changing(name)
+        table, now, modified = Table(self.connection, collection), self.now(), 0
+        found = self._matching(collection, updating)
         for key, text in found:
             old = decode(text)
-            new = updated(old, changes, now)
+            new = updated(old, updating.changes, now)
             if not identical(old, new):
-                self.connection.execute(f"UPDATE {collection.table} SET doc = ? WHERE id = ?", (encode(new), key))
+                table.put((key, encode(new)))
                 modified += 1
-        if found or not upsert:
+        if found or updating.upsert is None:
             return UpdateResult(len(found), modified)
-        return UpdateResult(0, 0, self._upsert(name, upserted(clause, changes, now)))
+        made = with_id(upserted(updating.upsert, updating.changes, now))
+        table.insert((id_key(made["_id"]), encode(made)))
+        return UpdateResult(0, 0, made["_id"])
 
-    def _upsert(self, name: str, document: Document) -> Any:
-        document = with_id(document)
-        self.insert(name, (id_key(document["_id"]), encode(document)))
-        return document["_id"]
+    def _matching(self, collection: Collection, updating: Updating) -> list[Any]:
+        sql = f"SELECT id, doc FROM {collection.table} WHERE {updating.query.where(collection)} LIMIT ?"
+        limit = -1 if updating.limit is None else updating.limit
+        return self.connection.execute(sql, (*updating.query.parameters, limit)).fetchall()
 
-    def delete(self, name: str, clause: Clause) -> int:
+    def delete(self, name: str, query: Query) -> int:
         """Delete the documents that match and return how many there were."""
-        collection = self.changed(name)
-        sql, parameters = condition(clause)
-        self.connection.execute(f"DELETE FROM {collection.table} WHERE {sql}", parameters)
+        collection = self._changing(name)
+        sql = f"DELETE FROM {collection.table} WHERE {query.where(collection)}"
+        self.connection.execute(sql, query.parameters)
         return self.connection.changes()
 
-    def rows(self, collection: Collection, clause: Clause, limit: int | None = None) -> list[tuple[Any, str]]:
-        """Return keys and texts of the documents that match."""
-        sql, parameters = condition(clause)
-        found: list[Any] = self.connection.execute(
-            f"SELECT id, doc FROM {collection.table} WHERE {sql} LIMIT ?",
-            (*parameters, -1 if limit is None else limit),
-        ).fetchall()
-        return found
+    def ensure(self, name: str, schema: Schema) -> None:
+        """Make a collection and its indexes; see `indexes.ensure`."""
+        self._changing(name)
+        indexes.ensure(self.connection, self.catalog, name, schema)
 
     def now(self) -> datetime:
         """Return the time in UTC, to the millisecond."""
         now: datetime = normal(datetime.fromtimestamp(self._clock.time(), UTC))
         return now
-
-    def _write_rows(self, head: str, rows: Sequence[Any], tail: str) -> None:
-        at, end = 0, len(rows)
-        for count in _ROWS:
-            step = 2 * count
-            sql = f"{head}{', '.join(['(?, ?)'] * count)}{tail}" if end - at >= step else ""
-            while end - at >= step:
-                self.connection.execute(sql, rows[at : at + step])
-                at += step
-
-    def _which(self, table: str, rows: Sequence[Any]) -> str:
-        for key in rows[::2]:
-            if self.connection.execute(f"SELECT EXISTS (SELECT 1 FROM {table} WHERE id = ?)", (key,)).get:
-                return f": {key!r}"
-        return ""
 
 
 def with_id(document: Document) -> Document:
@@ -153,5 +166,5 @@ def with_id(document: Document) -> Document:
     return document if "_id" in document else {"_id": new_id(), **document}
 
 
-Step = Callable[[Session], Any]
+Step: TypeAlias = Callable[[Session], Any]
 """Something to do in the writer's thread."""

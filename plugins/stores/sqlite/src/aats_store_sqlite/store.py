@@ -38,7 +38,9 @@ class SqliteStore(Store):
         self._catalog = Catalog(info.namespace)
         self._writer = Writer(self._path)
         self._readers = Readers(self._path)
-        self._capabilities = (SqliteRecords(self._writer, self._readers, self._catalog),)
+        self._capabilities = (
+            SqliteRecords(self._writer, self._readers, self._catalog, clock, self._settings.transaction_timeout),
+        )
         self._connection: apsw.Connection | None = None
 
     @property

@@ -27,12 +27,21 @@ class Job:
 
     __slots__ = ("atomic", "error", "future", "result", "step")
 
-    def __init__(self, step: Step, future: asyncio.Future[Any], *, atomic: bool) -> None:
+    def __init__(self, step: Step, future: asyncio.Future[Any], *, atomic: bool = False) -> None:
         self.step = step
         self.future = future
         self.atomic = atomic
         self.result: Any = None
         self.error: BaseException | None = None
+
+    def settle(self) -> None:
+        """Answer whoever still waits; runs in the event loop."""
+        if self.future.done():
+            return
+        if self.error is None:
+            self.future.set_result(self.result)
+        else:
+            self.future.set_exception(self.error)
 
 
 class Exclusive:
@@ -73,18 +82,20 @@ class Writer:
 
     def submit(self, step: Step, *, atomic: bool = False) -> asyncio.Future[Any]:
         """Have something done in the next commit; the future is done once that is durable."""
-        future = asyncio.get_running_loop().create_future()
-        self._put(Job(step, future, atomic=atomic))
+        if self._closed:
+            raise self._refusal()
+        future = self._loop.create_future()
+        self._queue.put(Job(step, future, atomic=atomic))
         return future
 
     def submit_exclusive(self, run: Callable[[Session], None]) -> None:
-        """Have something done outside the common commit; it must not raise."""
-        self._put(Exclusive(run))
-
-    def _put(self, job: Job | Exclusive) -> None:
+        """Have something done outside the common commit, in the writer's thread; it must not raise."""
         if self._closed:
-            raise StoreUnavailable(f"{self._path}: the store is not connected")
-        self._queue.put(job)
+            raise self._refusal()
+        self._queue.put(Exclusive(run))
+
+    def _refusal(self) -> StoreUnavailable:
+        return StoreUnavailable(f"{self._path}: the store is not connected")
 
     def _run(self) -> None:
         running = True
@@ -117,13 +128,10 @@ class Writer:
         try:
             session.connection.execute("BEGIN IMMEDIATE")
             for job in jobs:
-                self._perform(job)
-            session.flush()
-            session.connection.execute("COMMIT")
-            session.catalog.committed()
-            session.discard()
+                self._perform_among_others(job)
+            session.commit()
         except Exception as error:  # noqa: BLE001 - whoever awaits the future gets it
-            self._roll_back()
+            self.roll_back()
             if len(jobs) > 1:
                 for job in jobs:
                     job.error = None
@@ -131,38 +139,30 @@ class Writer:
             else:
                 jobs[0].error = self._reason(error)
 
-    def _perform(self, job: Job) -> None:
+    def _perform_among_others(self, job: Job) -> None:
         session = self._session
-        if job.atomic:
-            try:
+        try:
+            if job.atomic and not session.catalog.has_checked:
                 job.result = job.step(session)
-            except Exception as error:  # noqa: BLE001 - whoever awaits the future gets it
-                self._fail(job, error)
-            return
-        session.flush()
-        session.connection.execute("SAVEPOINT job")
+            else:
+                with session.savepoint():
+                    job.result = job.step(session)
+        except Exception as error:
+            if spoils_transaction(error):
+                raise
+            job.error = self._reason(error)
+
+    def perform(self, job: Job) -> None:
+        """Run a job in whatever transaction there is, and keep what comes of it; for the writer's thread."""
         try:
-            job.result = job.step(session)
-            session.flush()
+            job.result = job.step(self._session)
         except Exception as error:  # noqa: BLE001 - whoever awaits the future gets it
-            self._fail(job, error)
-            session.discard()
-            session.connection.execute("ROLLBACK TO job")
-            session.catalog.rolled_back(session.connection)
-        session.connection.execute("RELEASE job")
+            job.error = self._reason(error)
 
-    def _fail(self, job: Job, error: Exception) -> None:
-        if spoils_transaction(error):
-            raise error
-        job.error = self._reason(error)
-
-    def _roll_back(self) -> None:
-        session = self._session
-        session.discard()
+    def roll_back(self) -> None:
+        """End the transaction, if there is one, and forget what was in it; for the writer's thread."""
         try:
-            if session.connection.in_transaction:
-                session.connection.execute("ROLLBACK")
-            session.catalog.rolled_back(session.connection)
+            self._session.roll_back()
         except apsw.Error:
             log.exception("%s: could not roll back", self._path)
 
@@ -177,11 +177,5 @@ class Writer:
 
 
 def _settle(jobs: list[Job]) -> None:
-    """Answer everyone who still waits; runs in the event loop."""
     for job in jobs:
-        if job.future.done():
-            continue
-        if job.error is None:
-            job.future.set_result(job.result)
-        else:
-            job.future.set_exception(job.error)
+        job.settle()

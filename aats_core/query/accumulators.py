@@ -1,0 +1,116 @@
+"""What `$group` makes of the values of its documents, and the same over the elements of an array."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from typing import Any, TypeAlias
+
+from aats_core.query.numbers import DECIMALS, added
+from aats_core.query.values import MISSING, NUMBER, as_decimal, is_nan, rank, sort_key
+
+Accumulate: TypeAlias = Callable[[Sequence[Any]], Any]
+"""Makes one value of those of all documents of a group, in their order."""
+
+
+def _numbers(values: Sequence[Any]) -> list[Any]:
+    return [value for value in values if rank(value) == NUMBER]
+
+
+def total(values: Sequence[Any]) -> Any:
+    """Return the sum of those that are numbers; 0 of none."""
+    numbers = _numbers(values)
+    if float not in map(type, numbers) or Decimal in map(type, numbers):
+        sum_so_far: Any = 0
+        for number in numbers:
+            sum_so_far = added(sum_so_far, number)
+        return sum_so_far
+    return _float_sum(numbers)
+
+
+def _float_sum(numbers: Sequence[Any]) -> float:
+    try:
+        return math.fsum(numbers)
+    except (OverflowError, ValueError):  # beyond the largest float, or infinities of both signs
+        return float(sum(map(float, numbers)))
+
+
+def average(values: Sequence[Any]) -> Any:
+    """Return the mean of those that are numbers; null of none."""
+    numbers = _numbers(values)
+    if not numbers:
+        return None
+    if Decimal in map(type, numbers):
+        return DECIMALS.divide(as_decimal(total(numbers)), Decimal(len(numbers)))
+    return _float_sum(numbers) / len(numbers)
+
+
+def _present(values: Sequence[Any]) -> list[Any]:
+    return [value for value in values if value is not None and value is not MISSING]
+
+
+def least(values: Sequence[Any]) -> Any:
+    """Return the first in the order of all types, not counting null; null of none."""
+    return min(_present(values), key=sort_key, default=None)
+
+
+def greatest(values: Sequence[Any]) -> Any:
+    """Return the last in the order of all types, not counting null; null of none."""
+    return max(_present(values), key=sort_key, default=None)
+
+
+def _or_null(value: Any) -> Any:
+    return None if value is MISSING else value
+
+
+def _first(values: Sequence[Any]) -> Any:
+    return _or_null(values[0])
+
+
+def _last(values: Sequence[Any]) -> Any:
+    return _or_null(values[-1])
+
+
+def _push(values: Sequence[Any]) -> list[Any]:
+    return [value for value in values if value is not MISSING]
+
+
+def _add_to_set(values: Sequence[Any]) -> list[Any]:
+    return list({sort_key(value): value for value in reversed(_push(values))}.values())[::-1]
+
+
+def _deviation(values: Sequence[Any], of_sample: bool) -> Any:  # noqa: FBT001 - bound by name below
+    numbers = [float(number) for number in _numbers(values)]
+    if len(numbers) <= of_sample:
+        return None
+    if any(is_nan(number) or math.isinf(number) for number in numbers):
+        return None
+    mean = math.fsum(numbers) / len(numbers)
+    return math.sqrt(math.fsum((number - mean) ** 2 for number in numbers) / (len(numbers) - of_sample))
+
+
+def _merge_objects(values: Sequence[Any]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for value in _present(values):
+        if not isinstance(value, dict):
+            raise TypeError(f"takes objects, not {value!r}")
+        merged.update(value)
+    return merged
+
+
+ACCUMULATORS: dict[str, Accumulate] = {
+    "$sum": total,
+    "$avg": average,
+    "$min": least,
+    "$max": greatest,
+    "$first": _first,
+    "$last": _last,
+    "$push": _push,
+    "$addToSet": _add_to_set,
+    "$count": len,
+    "$stdDevPop": lambda values: _deviation(values, of_sample=False),
+    "$stdDevSamp": lambda values: _deviation(values, of_sample=True),
+    "$mergeObjects": _merge_objects,
+}
+"""By operator."""

@@ -1,0 +1,222 @@
+"""Runs parsed pipelines in memory, for what a store does not have its database do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+from itertools import islice
+from typing import Any, TypeAlias
+
+from aats_core.errors import InvalidQuery
+from aats_core.query.accumulators import ACCUMULATORS
+from aats_core.query.compute import Compute, computer, variables_of
+from aats_core.query.expressions import Expression
+from aats_core.query.filters import Clause, In, Path
+from aats_core.query.match import matcher
+from aats_core.query.order import sorted_by, values_at
+from aats_core.query.pipelines import (
+    AddFields,
+    Count,
+    Facet,
+    Group,
+    Limit,
+    Lookup,
+    Match,
+    Pipeline,
+    Project,
+    ReplaceRoot,
+    Skip,
+    Sort,
+    Unwind,
+)
+from aats_core.query.projection import project
+from aats_core.query.values import MISSING, sort_key
+
+Documents: TypeAlias = Iterable[dict[str, Any]]
+Find: TypeAlias = Callable[[str, Clause], Documents]
+"""Returns the documents of a collection that match, for `$lookup`."""
+
+
+class Context:
+    """What stages need besides the documents: the time (`$$NOW`), and the other collections."""
+
+    def __init__(self, now: datetime, find: Find) -> None:
+        self.now = now
+        self.find = find
+
+
+def run_pipeline(documents: Documents, pipeline: Pipeline, context: Context) -> list[dict[str, Any]]:
+    """Return what comes out of a pipeline; the documents that go in stay as they are.
+
+    Raises `InvalidQuery` where an operator does not fit the values that it finds.
+    """
+    for stage in pipeline:
+        documents = _STAGES[stage.__class__](documents, stage, context)
+    return list(documents)
+
+
+def _match(documents: Documents, stage: Match, _: Context) -> Documents:
+    return filter(matcher(stage.clause), documents)
+
+
+def _project(documents: Documents, stage: Project, context: Context) -> Documents:
+    computed = _computers(stage.computed)
+    for document in documents:
+        kept = project(document, stage.kept)
+        yield _with_computed(kept, document, computed, context)
+
+
+def _add_fields(documents: Documents, stage: AddFields, context: Context) -> Documents:
+    computed = _computers(stage.computed)
+    for document in documents:
+        yield _with_computed(document, document, computed, context)
+
+
+def _computers(fields: Sequence[tuple[Path, Expression]]) -> list[tuple[Path, Compute]]:
+    return [(path, computer(expression)) for path, expression in fields]
+
+
+def _with_computed(
+    target: dict[str, Any], document: dict[str, Any], fields: list[tuple[Path, Compute]], context: Context
+) -> dict[str, Any]:
+    variables = variables_of(document, context.now)
+    for path, compute in fields:
+        value = compute(variables)
+        if value is not MISSING:
+            target = _with_value(target, path, value)
+    return target
+
+
+def _with_value(node: Any, path: Path, value: Any) -> Any:
+    """Return a copy of an object with a value at a path, in each element where arrays lie on the way."""
+    if not path:
+        return value
+    if node.__class__ is list:
+        return [_with_value(item, path, value) for item in node]
+    fields = node if node.__class__ is dict else {}
+    return {**fields, path[0]: _with_value(fields.get(path[0]), path[1:], value)}
+
+
+def _replace_root(documents: Documents, stage: ReplaceRoot, context: Context) -> Documents:
+    compute = computer(stage.root)
+    for document in documents:
+        root = compute(variables_of(document, context.now))
+        if root.__class__ is not dict:
+            raise InvalidQuery(f"$replaceRoot: computes to {root!r} for document {document.get('_id')!r}, no object")
+        yield root
+
+
+def _group(documents: Documents, stage: Group, context: Context) -> Documents:
+    compute_id = computer(stage.id)
+    computers = [computer(expression) for _, _, expression in stage.fields]
+    groups: dict[tuple[Any, ...], tuple[Any, list[list[Any]]]] = {}
+    for document in documents:
+        variables = variables_of(document, context.now)
+        key = compute_id(variables)
+        group = groups.setdefault(sort_key(key), (None if key is MISSING else key, [[] for _ in computers]))
+        for values, compute in zip(group[1], computers, strict=True):
+            values.append(compute(variables))
+    for key, columns in groups.values():
+        yield {"_id": key, **_accumulated(stage, columns)}
+
+
+def _accumulated(stage: Group, columns: list[list[Any]]) -> dict[str, Any]:
+    made = {}
+    for (name, accumulator, _), values in zip(stage.fields, columns, strict=True):
+        try:
+            made[name] = ACCUMULATORS[accumulator](values)
+        except (TypeError, ArithmeticError) as error:
+            raise InvalidQuery(f"$group.{name}.{accumulator}: {error}") from error
+    return made
+
+
+def _sort(documents: Documents, stage: Sort, _: Context) -> Documents:
+    return sorted_by(documents, stage.order)
+
+
+def _skip(documents: Documents, stage: Skip, _: Context) -> Documents:
+    return islice(documents, stage.count, None)
+
+
+def _limit(documents: Documents, stage: Limit, _: Context) -> Documents:
+    return islice(documents, stage.count)
+
+
+def _unwind(documents: Documents, stage: Unwind, _: Context) -> Documents:
+    for document in documents:
+        value = _at(document, stage.path)
+        if value.__class__ is list and value:
+            for position, element in enumerate(value):
+                yield _indexed(_with_value(document, stage.path, element), stage.index, position)
+        elif value is None or value is MISSING or value.__class__ is list:
+            if stage.keeps_empty:
+                rest = _without(document, stage.path) if value.__class__ is list else document
+                yield _indexed(rest, stage.index, None)
+        else:
+            yield _indexed(document, stage.index, None)
+
+
+def _indexed(document: dict[str, Any], path: Path, position: int | None) -> dict[str, Any]:
+    indexed: dict[str, Any] = _with_value(document, path, position) if path else document
+    return indexed
+
+
+def _at(node: Any, path: Path) -> Any:
+    for part in path:
+        if node.__class__ is not dict:
+            return MISSING
+        node = node.get(part, MISSING)
+    return node
+
+
+def _without(node: dict[str, Any], path: Path) -> dict[str, Any]:
+    if len(path) == 1:
+        return {name: value for name, value in node.items() if name != path[0]}
+    return {**node, path[0]: _without(node[path[0]], path[1:])}
+
+
+def _count(documents: Documents, stage: Count, _: Context) -> Documents:
+    number = sum(1 for _ in documents)
+    return [{stage.name: number}] if number else []
+
+
+def _lookup(documents: Documents, stage: Lookup, context: Context) -> Documents:
+    here = list(documents)
+    keys = [_keys(document, stage.local) for document in here]
+    wanted = {key: value for each in keys for key, value in each.items()}
+    there: dict[tuple[Any, ...], dict[int, dict[str, Any]]] = {}
+    for number, found in enumerate(context.find(stage.collection, In(stage.foreign, tuple(wanted.values())))):
+        for key in _keys(found, stage.foreign):
+            there.setdefault(key, {})[number] = found
+    for document, each in zip(here, keys, strict=True):
+        matching = {number: found for key in each for number, found in there.get(key, {}).items()}
+        joined: dict[str, Any] = _with_value(document, stage.target, [matching[number] for number in sorted(matching)])
+        yield joined
+
+
+def _keys(document: dict[str, Any], path: Path) -> dict[tuple[Any, ...], Any]:
+    """Return the values at a path, and the elements of arrays there, by their keys; nothing counts as null."""
+    values = [None if value is MISSING else value for value in values_at(document, path)]
+    values += [element for value in values if value.__class__ is list for element in value]
+    return {sort_key(value): value for value in values}
+
+
+def _facet(documents: Documents, stage: Facet, context: Context) -> Iterator[dict[str, Any]]:
+    here = list(documents)
+    yield {name: run_pipeline(here, pipeline, context) for name, pipeline in stage.pipelines}
+
+
+_STAGES: dict[type, Callable[[Documents, Any, Context], Documents]] = {
+    Match: _match,
+    Project: _project,
+    AddFields: _add_fields,
+    ReplaceRoot: _replace_root,
+    Group: _group,
+    Sort: _sort,
+    Skip: _skip,
+    Limit: _limit,
+    Unwind: _unwind,
+    Count: _count,
+    Lookup: _lookup,
+    Facet: _facet,
+}

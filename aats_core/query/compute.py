@@ -1,0 +1,161 @@
+"""Evaluates parsed expressions in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from aats_core.errors import InvalidQuery
+from aats_core.query.expressions import ROOT, Call, Each, Expression, Field, Literal, MakeArray, MakeObject
+from aats_core.query.filters import Path
+from aats_core.query.operators import FUNCTIONS, is_true
+from aats_core.query.values import MISSING
+
+Variables: TypeAlias = Mapping[str, Any]
+Compute: TypeAlias = Callable[[Variables], Any]
+"""Returns the value of an expression, given its variables; `MISSING` where it computes to nothing."""
+
+
+def computer(expression: Expression) -> Compute:
+    """Return a function that evaluates an expression; build it once for many documents.
+
+    It raises `InvalidQuery` where an operator does not fit the values that it finds.
+    """
+    return _BUILDERS[expression.__class__](expression)
+
+
+def variables_of(document: Any, now: Any = None) -> dict[str, Any]:
+    """Return the variables that every expression knows."""
+    return {ROOT: document, "NOW": now}
+
+
+def _literal(expression: Literal) -> Compute:
+    return lambda _: expression.value
+
+
+def _field(expression: Field) -> Compute:
+    variable, path = expression.variable, expression.path
+    if len(path) == 1:
+        name = path[0]
+
+        def single(variables: Variables) -> Any:
+            node = variables[variable]
+            return node.get(name, MISSING) if node.__class__ is dict else _value_at(node, path)
+
+        return single
+    return lambda variables: _value_at(variables[variable], path)
+
+
+def _value_at(node: Any, path: Path) -> Any:
+    for depth, part in enumerate(path):
+        if node.__class__ is list:
+            inner = (_value_at(item, path[depth:]) for item in node if item.__class__ in (dict, list))
+            return [value for value in inner if value is not MISSING]
+        if node.__class__ is not dict:
+            return MISSING
+        node = node.get(part, MISSING)
+    return node
+
+
+def _object(expression: MakeObject) -> Compute:
+    fields = [(name, computer(value)) for name, value in expression.fields]
+
+    def make(variables: Variables) -> Any:
+        computed = ((name, compute(variables)) for name, compute in fields)
+        return {name: value for name, value in computed if value is not MISSING}
+
+    return make
+
+
+def _array(expression: MakeArray) -> Compute:
+    elements = [computer(element) for element in expression.elements]
+
+    def make(variables: Variables) -> Any:
+        computed = (compute(variables) for compute in elements)
+        return [None if value is MISSING else value for value in computed]
+
+    return make
+
+
+def _call(expression: Call) -> Compute:
+    arguments = [computer(argument) for argument in expression.arguments]
+    lazy = _LAZY.get(expression.operator)
+    if lazy is not None:
+        return lambda variables: lazy(arguments, variables)
+    function = FUNCTIONS[expression.operator]
+
+    def call(variables: Variables) -> Any:
+        try:
+            return function([compute(variables) for compute in arguments])
+        except (ValueError, TypeError, ArithmeticError) as error:
+            raise InvalidQuery(f"{expression.operator}: {error}") from error
+
+    return call
+
+
+def _each(expression: Each) -> Compute:
+    source, body, variable = computer(expression.input), computer(expression.body), expression.variable
+    is_map = expression.operator == "$map"
+
+    def run(variables: Variables) -> Any:
+        array = source(variables)
+        if array is None or array is MISSING:
+            return None
+        if array.__class__ is not list:
+            raise InvalidQuery(f"{expression.operator}: its input is no array but {array!r}")
+        computed = [(item, body({**variables, variable: item})) for item in array]
+        if is_map:
+            return [None if value is MISSING else value for _, value in computed]
+        return [item for item, value in computed if is_true(value)]
+
+    return run
+
+
+# Operators that compute only those of their arguments that they need.
+
+
+def _cond(arguments: Sequence[Compute], variables: Variables) -> Any:
+    return arguments[1 if is_true(arguments[0](variables)) else 2](variables)
+
+
+def _switch(arguments: Sequence[Compute], variables: Variables) -> Any:
+    for case, then in zip(arguments[::2], arguments[1::2], strict=False):
+        if is_true(case(variables)):
+            return then(variables)
+    if len(arguments) % 2:
+        return arguments[-1](variables)
+    raise InvalidQuery("$switch: no case holds, and there is no default")
+
+
+def _if_null(arguments: Sequence[Compute], variables: Variables) -> Any:
+    for argument in arguments[:-1]:
+        value = argument(variables)
+        if value is not None and value is not MISSING:
+            return value
+    return arguments[-1](variables)
+
+
+def _and(arguments: Sequence[Compute], variables: Variables) -> bool:
+    return all(is_true(argument(variables)) for argument in arguments)
+
+
+def _or(arguments: Sequence[Compute], variables: Variables) -> bool:
+    return any(is_true(argument(variables)) for argument in arguments)
+
+
+_LAZY: dict[str, Callable[[Sequence[Compute], Variables], Any]] = {
+    "$cond": _cond,
+    "$switch": _switch,
+    "$ifNull": _if_null,
+    "$and": _and,
+    "$or": _or,
+}
+
+_BUILDERS: dict[type, Callable[[Any], Compute]] = {
+    Literal: _literal,
+    Field: _field,
+    MakeObject: _object,
+    MakeArray: _array,
+    Call: _call,
+    Each: _each,
+}

@@ -1,0 +1,129 @@
+"""Reads of documents, over whatever connection and snapshot the caller has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+import apsw
+
+from aats_core.query import Context, run_pipeline, sorted_by
+from aats_core.query.filters import Path
+from aats_core.query.pipelines import Count, Limit, Pipeline, Skip, Sort
+from aats_core.store import Document
+from aats_store_sqlite.catalog import Collection
+from aats_store_sqlite.codec import ARRAY, MARK, OBJECT, STRING, decode
+from aats_store_sqlite.indexes import has_own_index
+from aats_store_sqlite.keys import is_expressible, key_at, type_at
+from aats_store_sqlite.queries import Query
+
+Order: TypeAlias = Sequence[tuple[Path, int]]
+
+_ID = ("_id",)
+
+
+def count(connection: apsw.Connection, collection: Collection | None, query: Query) -> int:
+    """Return how many documents match."""
+    if collection is None:
+        return 0
+    sql = f"SELECT count(*) FROM {collection.table} WHERE {query.where(collection)}"
+    number: int = connection.execute(sql, query.parameters).get
+    return number
+
+
+def find(
+    connection: apsw.Connection,
+    collection: Collection | None,
+    query: Query,
+    *,
+    order: Order = (),
+    limit: int | None = None,
+    skip: int = 0,
+) -> list[Document]:
+    """Return the documents that match, in that order.
+
+    SQLite sorts by keys; where documents hold values whose order keys do not tell, they are sorted in Python.
+    """
+    if collection is None:
+        return []
+    if not order:
+        return _page(connection, collection, query, "", limit, skip)
+    with snapshot(connection):
+        by_key = _order_by(connection, collection, query, order)
+        if by_key is not None:
+            return _page(connection, collection, query, by_key, limit, skip)
+        found = sorted_by(_page(connection, collection, query, "", None, 0), order)
+        return found[skip:] if limit is None else found[skip : skip + limit]
+
+
+def _page(
+    connection: apsw.Connection, collection: Collection, query: Query, order_by: str, limit: int | None, skip: int
+) -> list[Document]:
+    rows = connection.execute(
+        f"SELECT doc FROM {collection.table} WHERE {query.where(collection)}{order_by} LIMIT ? OFFSET ?",
+        (*query.parameters, -1 if limit is None else limit, skip),
+    )
+    return [decode(text) for (text,) in rows]
+
+
+def aggregate(
+    connection: apsw.Connection, collection: Collection | None, query: Query, pipeline: Pipeline, context: Context
+) -> list[Document]:
+    """Run the documents that match through a pipeline, whose first stages SQLite takes part in where it can."""
+    if pipeline and isinstance(pipeline[0], Count):
+        number = count(connection, collection, query)
+        return run_pipeline([{pipeline[0].name: number}] if number else [], pipeline[1:], context)
+    order: Order = ()
+    skip, limit = 0, None
+    if pipeline and isinstance(first := pipeline[0], Sort):
+        order, pipeline = first.order, pipeline[1:]
+    if pipeline and isinstance(first := pipeline[0], Skip):
+        skip, pipeline = first.count, pipeline[1:]
+    if pipeline and isinstance(first := pipeline[0], Limit):
+        limit, pipeline = first.count, pipeline[1:]
+    with snapshot(connection):
+        found = find(connection, collection, query, order=order, limit=limit, skip=skip)
+        return run_pipeline(found, pipeline, context)
+
+
+@contextmanager
+def snapshot(connection: apsw.Connection) -> Iterator[None]:
+    """Have all statements within see the same state, that of the transaction if there is one."""
+    if connection.in_transaction:
+        yield
+        return
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
+
+
+def _order_by(connection: apsw.Connection, collection: Collection, query: Query, order: Order) -> str | None:
+    """Return the clause that sorts by keys, or None where keys do not tell the order of the documents."""
+    terms = []
+    for path, direction in order:
+        if not is_expressible(path) or _has_unordered(connection, collection, query, path):
+            return None
+        terms.append(f"{'id' if path == _ID else key_at(path)} {'DESC' if direction < 0 else 'ASC'}")
+    return f" ORDER BY {', '.join(terms)}" if terms else ""
+
+
+def _has_unordered(connection: apsw.Connection, collection: Collection, query: Query, path: Path) -> bool:
+    """Tell whether a document may have an object, an array, or a decimal at a path, or such an `_id`.
+
+    Where an index begins with the path it tells quickly, of all documents but not of decimals, which it orders as the
+    floats nearest to them.
+    """
+    table, key = collection.table, key_at(path)
+    parameters: tuple[Any, ...] = ()
+    if path == _ID:
+        where = f"id >= '{MARK}' AND id < '{STRING}' OR id >= '{OBJECT}' AND id < '{ARRAY}'"
+    elif has_own_index(collection, path):
+        where = f"{key} IN ('{OBJECT}', '{ARRAY}')"
+    else:
+        unordered = f"{key} IN ('{OBJECT}', '{ARRAY}') OR {key} < '' AND {type_at(path, 'doc')} = 'text'"
+        where = f"({query.where(collection)}) AND ({unordered})"
+        parameters = query.parameters
+    return bool(connection.execute(f"SELECT EXISTS (SELECT 1 FROM {table} WHERE {where})", parameters).get)
