@@ -75,6 +75,13 @@ def git(tree: Path, *arguments: str) -> None:
     subprocess.run(["git", *names, *arguments], cwd=tree, check=True, capture_output=True)
 
 
+@pytest.fixture(autouse=True)
+def own_temporary_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have what the examples put into the temporary directory removed with the test's own."""
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     return write_project(tmp_path / "project")
@@ -177,6 +184,14 @@ lint.main(pathlib.Path(sys.argv[1]))
 
         assert (code, found["passed"], found["left"]) == (0, 0, 1)
         assert found["notes"] == ["1 more were not run, the 0 s were over"]
+
+    def test_small_files_have_their_turn_first(self, project: Path) -> None:
+        slow = "import time\n\n\ndef test_slow():\n    time.sleep(1)\n\n\ndef test_late():\n    pass\n"
+        (project / "tests" / "test_a.py").write_text(slow + "# " + "long " * 100)
+
+        _, found, _ = check("quick_tests", project, "0.9", "")
+
+        assert (found["passed"], found["left"]) == (2, 1)
 
     def test_a_tree_without_tests_passes(self, project: Path) -> None:
         (project / "tests" / "test_tiny.py").unlink()

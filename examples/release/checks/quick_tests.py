@@ -1,6 +1,6 @@
 """Runs the tests of a tree for so many seconds: `quick_tests.py TREE SECONDS "PYTEST-ARGUMENTS"`.
 
-Tests run in pytest's order until the time is up; what was not run by then is counted and told, and fails nothing.
+Tests run, small files first, until the time is up; what was not run by then is counted and told, and fails nothing.
 """
 
 import importlib.util
@@ -10,7 +10,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import time_limit
 from result import count, finish, give_up
 
 _FEW, _TAIL = 5, 40
@@ -21,6 +20,8 @@ def main(tree: Path, seconds: str, arguments: str) -> None:
     """Run pytest in the tree."""
     if importlib.util.find_spec("pytest") is None:
         give_up("pytest is not installed: pip install pytest")
+    import time_limit
+
     tally = tree.parent / "tests.json"
     answer = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "time_limit", *shlex.split(arguments)],
