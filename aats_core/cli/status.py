@@ -56,7 +56,7 @@ def _print_agents(agents: list[AgentStatus]) -> None:
             agent.handled,
             agent.waiting,
             agent.restarts or "",
-            ", ".join(agent.kinds),
+            ", ".join(sorted(agent.kinds)),
             ", ".join(agent.running) or agent.detail,
         )
         for agent in agents
