@@ -6,7 +6,7 @@ import math
 
 import pytest
 from aats_agent_task_scheduler.estimates import UNKNOWN, Duration, Estimates, label
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
@@ -30,6 +30,7 @@ def test_a_label_is_the_name_without_its_number(name: str, expected: str) -> Non
     assert label(name) == expected
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_a_label_is_its_own_label(name: str) -> None:
     assert label(label(name)) == label(name) != ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aats_agent_task_scheduler.agenda import Agenda
 from aats_agent_task_scheduler.heap import LazyHeap
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 MOVES = st.lists(st.tuples(st.integers(0, 5), st.one_of(st.none(), st.integers(0, 20))))
@@ -64,6 +64,7 @@ def test_items_that_do_not_fit_stay_in_the_heap() -> None:
     assert heap.first() == (1, "a")
 
 
+@settings(deadline=None)
 @given(MOVES)
 def test_it_gives_what_a_search_through_all_would_give(moves: list[tuple[int, int | None]]) -> None:
     """Whatever happens to the keys, as long as `update` hears of those that became smaller."""

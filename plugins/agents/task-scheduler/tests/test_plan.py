@@ -7,7 +7,7 @@ import math
 import pytest
 from aats_agent_task_scheduler.estimates import Estimates
 from aats_agent_task_scheduler.plan import NEVER, PlanGraph
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aats_core.plans.graph import needs_of, upward_ranks
@@ -103,6 +103,7 @@ def test_ranks_follow_what_is_learned() -> None:
     assert not plan.outdated(estimates)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_ranks_are_the_upward_ranks_of_list_scheduling(data: st.DataObject) -> None:
     tasks = []

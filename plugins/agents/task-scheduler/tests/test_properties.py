@@ -7,12 +7,13 @@ from collections.abc import Callable
 
 from aats_agent_task_scheduler.core import Core
 from aats_agent_task_scheduler.settings import SchedulerSettings
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aats_core.task import Assign, PlanAdded, PlanRemoved, Task, TaskEnded, TaskReady, TaskRunning, WorkerStatus
 
 NO_END = 1e9
+SLOW = [HealthCheck.too_slow]  # a busy machine proves nothing
 KINDS = ("x", "y")
 DEADLINES = st.one_of(st.none(), st.integers(0, 50).map(float))
 
@@ -174,7 +175,7 @@ class Team:
         self.release()
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80, deadline=None, suppress_health_check=SLOW)
 @given(data=st.data(), plans=PLANS, workers=WORKERS)
 def test_every_task_runs_once_its_needs_have_ended_and_within_what_workers_have(
     data: st.DataObject, plans: list[PlanAdded], workers: list[WorkerStatus]
@@ -235,7 +236,7 @@ def test_plans_of_equal_urgency_never_differ_by_more_than_one_worker(
         core.ended(TaskEnded(ended.plan, ended.name, 1, "w", None, final=True))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=SLOW)
 @given(data=st.data(), plans=PLANS)
 def test_nothing_that_is_said_in_any_order_makes_it_raise(data: st.DataObject, plans: list[PlanAdded]) -> None:
     """Messages may be lost, come twice, or come late."""
