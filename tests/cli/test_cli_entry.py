@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from aats_core.cli import main
 from aats_core.cli.commands import COMMANDS, GROUPS, overview
 from aats_core.version import VERSION
 
@@ -152,14 +154,26 @@ class TestBadCommandLines:
         ],
     )
     def test_one_message_says_what_is_wrong_and_the_exit_code_is_2(
-        self, place: Any, arguments: tuple[str, ...], says: str
+        self,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        arguments: tuple[str, ...],
+        says: str,
     ) -> None:
-        result = place.aats(*arguments)
-        assert result.returncode == 2
-        assert result.stdout == ""
-        assert result.stderr.startswith("aats: ")
-        assert says in result.stderr
-        assert "Traceback" not in result.stderr
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["aats", *arguments])
+        assert main() == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith("aats: ")
+        assert says in err
+        assert "Traceback" not in err
+
+    def test_so_it_is_where_aats_is_a_process_of_its_own(self, place: Any) -> None:
+        result = place.aats("pluginz")
+        assert (result.returncode, result.stdout) == (2, "")
+        assert result.stderr == "aats: there is no command 'pluginz'; did you mean plugins?\n"
 
     def test_where_no_team_runs_it_says_how_to_start_one_and_the_exit_code_is_3(self, place: Any) -> None:
         result = place.aats("plans")
