@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import string
-from html.parser import HTMLParser
 from pathlib import Path
 
 import msgspec
@@ -10,122 +9,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aats_core.operations import PlanDetail
-from aats_core.report import Report, TaskReport, outcome, render, summarise, write_report
-from aats_core.task import PlanRecord, PlanState, Task, TaskRecord, TaskState, Transition
-
-START = 1_700_000_000.0
-VOID = {"meta", "input", "br"}
-Step = tuple[TaskState, float, str, int, str]
-
-
-def task(name: str, *steps: Step, needs: tuple[str, ...] = (), error: str = "", output: object = None) -> TaskRecord:
-    """A task of plan `p1` that went through these steps, their times counted from the plan's start."""
-    history = [Transition(state, START + at, reason, attempt, worker) for state, at, reason, attempt, worker in steps]
-    return TaskRecord(
-        id=f"p1/{name}",
-        plan="p1",
-        task=Task(name=name, kind="shell.run", needs=needs),
-        state=history[-1].state if history else TaskState.WAITING,
-        error=error,
-        output=output,
-        history=history,
-    )
-
-
-def ran(name: str, ready: float, began: float, ended: float, *needs: str, worker: str = "build@a") -> TaskRecord:
-    """A task that was done at its first attempt."""
-    return task(
-        name,
-        (TaskState.WAITING, 0, "submitted", 0, ""),
-        (TaskState.READY, ready, "its needs are done", 0, ""),
-        (TaskState.RUNNING, began, "", 1, worker),
-        (TaskState.DONE, ended, "", 1, ""),
-        needs=needs,
-    )
-
-
-def skipped(name: str, at: float, *needs: str) -> TaskRecord:
-    return task(
-        name,
-        (TaskState.WAITING, 0, "submitted", 0, ""),
-        (TaskState.SKIPPED, at, f"{needs[0]} did not succeed", 0, ""),
-        needs=needs,
-    )
-
-
-def twice_failed(name: str) -> TaskRecord:
-    return task(
-        name,
-        (TaskState.READY, 0, "submitted", 0, ""),
-        (TaskState.RUNNING, 1, "", 1, "build@a"),
-        (TaskState.WAITING, 3, "attempt 1 failed: code 1: first try", 1, ""),
-        (TaskState.READY, 4, "", 1, ""),
-        (TaskState.RUNNING, 4.5, "", 2, "build@b"),
-        (TaskState.FAILED, 6, "code 1", 2, ""),
-        error="code 1\nthe last line",
-        output={"code": 1, "stdout": "some output", "stderr": ""},
-    )
-
-
-def plan(
-    *tasks: TaskRecord,
-    state: PlanState = PlanState.DONE,
-    ended: float | None = 10,
-    name: str = "release",
-    **more: object,
-) -> PlanDetail:
-    record = PlanRecord(
-        id="p1",
-        name=name,
-        state=state,
-        submitted=START,
-        ended=None if ended is None else START + ended,
-        **more,  # type: ignore[arg-type]
-    )
-    return PlanDetail(record, list(tasks))
-
-
-def report(*tasks: TaskRecord, now: float = 20, **more: object) -> Report:
-    return summarise(plan(*tasks, **more), now=START + now)  # type: ignore[arg-type]
-
-
-def only(found: Report) -> TaskReport:
-    [result] = found.tasks
-    return result
-
-
-class Page(HTMLParser):
-    """What is on a page: every element with its attributes, and the text outside of script and style."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.open: list[str] = []
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.words = ""
-        self.feed(page)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] not in ("script", "style"):
-            self.words += data
-
-    def all(self, name: str) -> list[dict[str, str | None]]:
-        return [attributes for tag, attributes in self.elements if tag == name]
-
-    def of_class(self, word: str) -> list[dict[str, str | None]]:
-        return [found for _, found in self.elements if word in (found.get("class") or "").split()]
+from aats_core.report import outcome, render, summarise, write_report
+from aats_core.task import PlanState, TaskRecord, TaskState
+from tests.report_plans import START, Page, only, plan, ran, ready, report, skipped, task, twice_failed
 
 
 class TestFacts:
@@ -196,7 +82,7 @@ class TestFacts:
 
     def test_what_waits_says_for_what(self) -> None:
         found = report(
-            task("first", (TaskState.READY, 0, "", 0, "")),
+            ready("first"),
             task("second", (TaskState.WAITING, 0, "submitted", 0, ""), needs=("first",)),
             task("third", (TaskState.WAITING, 0, "submitted", 0, "")),
             state=PlanState.ACTIVE,
@@ -208,7 +94,7 @@ class TestFacts:
     def test_a_long_list_of_needs_is_cut(self) -> None:
         names = tuple(f"n{index}" for index in range(8))
         found = report(
-            *(task(name, (TaskState.READY, 0, "", 0, "")) for name in names),
+            *map(ready, names),
             task("last", (TaskState.WAITING, 0, "", 0, ""), needs=names),
             state=PlanState.ACTIVE,
             ended=None,
@@ -222,26 +108,55 @@ class TestFacts:
         assert msgspec.json.decode(data)["tasks"][0]["attempts"][1]["worker"] == "build@b"
 
 
+@st.composite
+def any_plan(draw: st.DrawFn) -> PlanDetail:
+    """A plan whose tasks need any others, and went through any states at any times."""
+    names = draw(st.lists(st.text("ab", min_size=1, max_size=3), unique=True, max_size=6))
+    step = st.tuples(
+        st.sampled_from(TaskState),
+        st.floats(-5, 50),
+        st.just("why"),
+        st.integers(0, 3),
+        st.sampled_from(["", "v", "w"]),
+    )
+    tasks = [
+        task(name, *draw(st.lists(step, max_size=6)), needs=tuple(draw(st.lists(st.sampled_from([*names, "other"])))))
+        for name in names
+    ]
+    return plan(*tasks, state=draw(st.sampled_from(PlanState)), ended=draw(st.none() | st.floats(0, 60)))
+
+
+class TestAnyPlan:
+    @settings(deadline=None)
+    @given(any_plan())
+    def test_whatever_the_store_holds_is_reported(self, detail: PlanDetail) -> None:
+        found = summarise(detail, now=START + 100)
+
+        assert Page(render(found)).all("tr")
+        assert found.started <= found.ended
+        assert all(attempt.seconds >= 0 for task in found.tasks for attempt in task.attempts)
+        assert found.critical_seconds <= found.work + 1e-6
+
+
 class TestOutcome:
-    def test_says_how_the_plan_ended(self) -> None:
-        assert outcome(report(ran("a", 0, 0, 2))) == "Done in 10.0 s: 1 task of 1 carried out."
-
-    def test_counts_what_failed_and_what_did_not_run(self) -> None:
-        found = report(twice_failed("a"), skipped("b", 6, "a"), state=PlanState.FAILED)
-
-        assert outcome(found) == "Failed after 10.0 s: 1 task failed, 1 did not run."
-
-    def test_says_how_much_is_left(self) -> None:
-        found = report(
-            ran("a", 0, 0, 2), task("b", (TaskState.READY, 0, "", 0, "")), state=PlanState.ACTIVE, ended=None
-        )
-
-        assert outcome(found) == "Active for 20.0 s: 1 task of 2 to go."
-
-    def test_tells_a_cancelled_plan_from_a_failed_one(self) -> None:
-        found = report(task("a", (TaskState.CANCELLED, 1, "by the operator", 0, "")), state=PlanState.CANCELLED)
-
-        assert outcome(found).startswith("Cancelled after")
+    @pytest.mark.parametrize(
+        ("tasks", "state", "ended", "words"),
+        [
+            ([ran("a", 0, 0, 2)], PlanState.DONE, 10, "Done in 10.0 s: 1 task of 1 carried out."),
+            (
+                [twice_failed("a"), skipped("b", 6, "a")],
+                PlanState.FAILED,
+                10,
+                "Failed after 10.0 s: 1 task failed, 1 did",
+            ),
+            ([ran("a", 0, 0, 2), ready("b")], PlanState.ACTIVE, None, "Active for 20.0 s: 1 task of 2 to go."),
+            ([ready("a")], PlanState.CANCELLED, 10, "Cancelled after 10.0 s: 0 tasks failed, 1 did not run."),
+        ],
+    )
+    def test_says_how_the_plan_ended_or_stands(
+        self, tasks: list[TaskRecord], state: PlanState, ended: float | None, words: str
+    ) -> None:
+        assert outcome(report(*tasks, state=state, ended=ended)).startswith(words)
 
 
 class TestPage:

@@ -45,8 +45,8 @@ class TaskReport(msgspec.Struct, frozen=True):
 class Report(msgspec.Struct, frozen=True):
     """What became of a plan; times are seconds, `started` and `ended` Unix times (`ended` is now while it is active).
 
-    `work` is the sum of all attempts; `critical_path` names the chain of tasks that took longest, `critical_seconds`
-    is how long that chain alone takes, so no number of workers makes the plan quicker.
+    `work` is the sum of all attempts; `critical_path` names the chain of tasks that ran longest, `critical_seconds`
+    is how long they ran, so no number of workers makes the plan quicker than that.
     """
 
     plan: PlanRecord
@@ -81,7 +81,7 @@ def summarise(detail: PlanDetail, *, now: float) -> Report:
     records = {record.task.name: record for record in detail.tasks}
     needs = {name: [need for need in r.task.needs if need in records] for name, r in records.items()}
     tried = {name: attempts(record, end) for name, record in records.items()}
-    lengths = {name: a[-1].ended - a[0].started if a else 0.0 for name, a in tried.items()}
+    lengths = {name: sum(attempt.seconds for attempt in a) for name, a in tried.items()}
     order = in_order(needs)
     path, length = critical_path(order, needs, lengths)
     critical = set(path)
