@@ -37,21 +37,16 @@ _encode_json = msgspec.json.Encoder().encode
 _decode_json = msgspec.json.Decoder().decode
 
 
-def encode(document: dict[str, Any]) -> str:
-    """Return the stored form of a document; raises `InvalidDocument` where it holds what no store keeps."""
-    if _is_plain_object(document, 0):
+def encode(value: Any, place: str = "document") -> str:
+    """Return the stored form of a value; raises `InvalidDocument`, naming the place, where it holds what none keeps."""
+    if _are_plain((value,), 0):
         try:
-            text = _encode_json(document).decode()
+            text = _encode_json(value).decode()
         except UnicodeEncodeError:
             text = MARK
         if MARK not in text and "\\u0000" not in text:
             return text
-    return _encode_json(_tagged(normal(document))).decode()
-
-
-def encode_value(value: Any) -> str:
-    """Return the stored form of a single value."""
-    return _encode_json(_tagged(normal(value, "value"))).decode()
+    return _encode_json(_tagged(normal(value, place))).decode()
 
 
 def decode(text: str) -> Any:

@@ -100,20 +100,16 @@ def is_exact(number: Any) -> bool:
     return number.__class__ is float or (number.__class__ is int and -EXACT_INT <= number <= EXACT_INT)
 
 
-def _near(comparison: Comparison, operand: Any, key: str, bindings: Bindings) -> str:
+def _near(comparison: Comparison, operand: int | Decimal, key: str, bindings: Bindings) -> str:
     """Return whether a key lies where that of a number that compares so with the operand may lie."""
-    nearest = _nearest(operand)
-    least = bindings.parameter(math.nextafter(nearest, -math.inf), itself)
-    most = bindings.parameter(math.nextafter(nearest, math.inf), itself)
-    if comparison is Comparison.EQ:
-        return f"{key} BETWEEN {least} AND {most}"
-    if comparison in (Comparison.GT, Comparison.GTE):
-        return f"{key} >= {least} AND {key} < ''"
-    return f"{key} <= {most}"
-
-
-def _nearest(number: int | Decimal) -> float:
-    return float(number)
+    nearest = float(operand)
+    least, most = math.nextafter(nearest, -math.inf), math.nextafter(nearest, math.inf)
+    bounds = []
+    if comparison not in (Comparison.LT, Comparison.LTE):
+        bounds.append(f"{key} >= {bindings.parameter(least, itself)} AND {key} < ''")
+    if comparison not in (Comparison.GT, Comparison.GTE):
+        bounds.append(f"{key} <= {bindings.parameter(most, itself)}")
+    return " AND ".join(bounds)
 
 
 def membership(clause: In, target: Target, bindings: Bindings) -> str:

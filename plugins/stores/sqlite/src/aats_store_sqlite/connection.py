@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import apsw
 
 from aats_core.errors import StateTooNew, StoreUnavailable
+from aats_store_sqlite import graph, keyvalue, locks
 from aats_store_sqlite.bindings import register
 from aats_store_sqlite.failures import translated
 
@@ -17,7 +19,7 @@ VERSION = 1
 CHECKPOINT_PAGES = 4000
 _JOURNAL_BYTES = 64 * 1024 * 1024
 
-_LAYOUT = """
+_LAYOUT = f"""
 CREATE TABLE aats_collections (
     id INTEGER PRIMARY KEY,
     namespace TEXT NOT NULL,
@@ -25,6 +27,10 @@ CREATE TABLE aats_collections (
     schema TEXT NOT NULL,
     UNIQUE (namespace, name)
 );
+{keyvalue.LAYOUT}
+{locks.LAYOUT}
+{graph.LAYOUT}
+CREATE TABLE aats_probe (number INTEGER PRIMARY KEY, time REAL NOT NULL);
 """
 
 
@@ -33,34 +39,43 @@ def open_writer(path: Path, timeout: float) -> apsw.Connection:
 
     Raises `StateTooNew` where a newer version wrote it, and `StoreUnavailable` where it cannot be used.
     """
+    return _open(path, timeout, _prepare_file)
+
+
+def open_reader(path: Path, timeout: float) -> apsw.Connection:
+    """Open the file, which a writer has made, for reading only."""
+    return _open(path, timeout, lambda connection, _: connection.execute("PRAGMA query_only = ON"))
+
+
+def open_other(path: Path, timeout: float) -> apsw.Connection:
+    """Open the file, which a writer has made, for what else there is to do."""
+    return _open(path, timeout, _prepare_writing)
+
+
+def _open(path: Path, timeout: float, prepare: Callable[[apsw.Connection, Path], object]) -> apsw.Connection:
     with translated(path):
         connection = apsw.Connection(str(path))
         try:
-            _prepare(connection, timeout)
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
-            connection.execute(f"PRAGMA journal_size_limit = {_JOURNAL_BYTES}")
-            _lay_out(connection, path)
+            connection.set_busy_timeout(int(timeout * 1000))
+            connection.execute("PRAGMA temp_store = MEMORY")
+            register(connection)
+            prepare(connection, path)
         except BaseException:
             connection.close()
             raise
         return connection
 
 
-def open_reader(path: Path, timeout: float) -> apsw.Connection:
-    """Open the file, which a writer has made, for reading only."""
-    with translated(path):
-        connection = apsw.Connection(str(path))
-        _prepare(connection, timeout)
-        connection.execute("PRAGMA query_only = ON")
-        return connection
+def _prepare_file(connection: apsw.Connection, path: Path) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    _prepare_writing(connection, path)
+    _lay_out(connection, path)
 
 
-def _prepare(connection: apsw.Connection, timeout: float) -> None:
-    connection.set_busy_timeout(int(timeout * 1000))
-    connection.execute("PRAGMA temp_store = MEMORY")
-    register(connection)
+def _prepare_writing(connection: apsw.Connection, _: Path) -> None:
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+    connection.execute(f"PRAGMA journal_size_limit = {_JOURNAL_BYTES}")
 
 
 def _lay_out(connection: apsw.Connection, path: Path) -> None:

@@ -7,12 +7,12 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import apsw
 
 from aats_core.errors import StoreUnavailable
-from aats_store_sqlite.failures import translate
+from aats_store_sqlite.jobs import Job, answer
 
 T = TypeVar("T")
 
@@ -24,7 +24,7 @@ class Readers:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._queue: SimpleQueue[tuple[Callable[[apsw.Connection], Any], asyncio.Future[Any]] | None] = SimpleQueue()
+        self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._closed = True
 
@@ -53,31 +53,12 @@ class Readers:
         if self._closed:
             raise StoreUnavailable(f"{self._path}: the store is not connected")
         future: asyncio.Future[T] = self._loop.create_future()
-        self._queue.put((read, future))
+        self._queue.put(Job(read, future))
         return await future
 
     def _run(self, connection: apsw.Connection) -> None:
         while (job := self._queue.get()) is not None:
-            read, future = job
-            if future.cancelled():
-                continue
-            result = None
-            error: Exception | None = None
-            try:
-                result = read(connection)
-            except apsw.Error as caught:
-                error = translate(caught, self._path)
-                error.__cause__ = caught
-            except Exception as caught:  # noqa: BLE001 - whoever awaits the future gets it
-                error = caught
-            self._loop.call_soon_threadsafe(_settle, future, result, error)
+            if not job.future.cancelled():
+                job.perform(connection, self._path)
+                answer(self._loop, [job])
         connection.close()
-
-
-def _settle(future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
-    if future.done():
-        return
-    if error is None:
-        future.set_result(result)
-    else:
-        future.set_exception(error)

@@ -11,10 +11,11 @@ from typing import Any, TypeVar
 from aats_core.clock import Clock
 from aats_core.errors import StoreError
 from aats_core.store import Records
+from aats_store_sqlite.jobs import Job, answer, post
 from aats_store_sqlite.operations import Operations, Read
 from aats_store_sqlite.queries import Queries
 from aats_store_sqlite.session import Session, Step
-from aats_store_sqlite.writer import Job, Writer
+from aats_store_sqlite.writer import Writer
 
 T = TypeVar("T")
 
@@ -73,14 +74,14 @@ class Transaction(AbstractAsyncContextManager[Records]):
         """Serve the steps, in the writer's thread."""
         job: Job | None = begin
         while job is not None:
-            self._writer.perform(job)
-            self._loop.call_soon_threadsafe(job.settle)
+            job.perform(session, self._writer.path)
+            answer(self._loop, [job])
             if not session.connection.in_transaction:
                 return
             try:
                 job = self._steps.get(timeout=self._timeout)
             except Empty:
-                self._loop.call_soon_threadsafe(self._expire)
+                post(self._loop, self._expire)
                 break
         self._writer.roll_back()
 

@@ -12,36 +12,15 @@ from typing import Any
 
 import apsw
 
-from aats_core.errors import AatsError, StoreUnavailable
-from aats_store_sqlite.failures import spoils_transaction, translate
+from aats_core.errors import StoreUnavailable
+from aats_store_sqlite.failures import spoils_transaction
+from aats_store_sqlite.jobs import Job, answer, post, reason
 from aats_store_sqlite.session import Session, Step
 
 log = logging.getLogger("aats.store.sqlite")
 
 MOST_TOGETHER = 2000
 """Jobs in one commit at most, so that the first of them does not wait for ever."""
-
-
-class Job:
-    """Something to do and the future of whoever waits for it. `atomic`: where it fails, it has changed nothing."""
-
-    __slots__ = ("atomic", "error", "future", "result", "step")
-
-    def __init__(self, step: Step, future: asyncio.Future[Any], *, atomic: bool = False) -> None:
-        self.step = step
-        self.future = future
-        self.atomic = atomic
-        self.result: Any = None
-        self.error: BaseException | None = None
-
-    def settle(self) -> None:
-        """Answer whoever still waits; runs in the event loop."""
-        if self.future.done():
-            return
-        if self.error is None:
-            self.future.set_result(self.result)
-        else:
-            self.future.set_exception(self.error)
 
 
 class Exclusive:
@@ -61,7 +40,7 @@ class Writer:
     _ended: asyncio.Future[None]
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._queue: SimpleQueue[Job | Exclusive | None] = SimpleQueue()
         self._closed = True
 
@@ -74,7 +53,7 @@ class Writer:
         threading.Thread(target=self._run, name="aats-sqlite-writer", daemon=True).start()
 
     async def stop(self) -> None:
-        """Finish the jobs that were submitted and end the thread."""
+        """Finish the jobs that were submitted, close the connection and end the thread."""
         if not self._closed:
             self._closed = True
             self._queue.put(None)
@@ -95,7 +74,7 @@ class Writer:
         self._queue.put(Exclusive(run))
 
     def _refusal(self) -> StoreUnavailable:
-        return StoreUnavailable(f"{self._path}: the store is not connected")
+        return StoreUnavailable(f"{self.path}: the store is not connected")
 
     def _run(self) -> None:
         running = True
@@ -103,10 +82,11 @@ class Writer:
             jobs, exclusive, running = self._gather()
             if jobs:
                 self._commit(jobs)
-                self._loop.call_soon_threadsafe(_settle, jobs)
+                answer(self._loop, jobs)
             if exclusive is not None:
                 exclusive.run(self._session)
-        self._loop.call_soon_threadsafe(self._ended.set_result, None)
+        self._session.connection.close()
+        post(self._loop, lambda: self._ended.set_result(None))
 
     def _gather(self) -> tuple[list[Job], Exclusive | None, bool]:
         """Return the jobs that wait, up to one that wants the writer for itself, and whether there may be more."""
@@ -137,7 +117,7 @@ class Writer:
                     job.error = None
                     self._commit([job])
             else:
-                jobs[0].error = self._reason(error)
+                jobs[0].error = reason(error, self.path)
 
     def _perform_among_others(self, job: Job) -> None:
         session = self._session
@@ -150,32 +130,11 @@ class Writer:
         except Exception as error:
             if spoils_transaction(error):
                 raise
-            job.error = self._reason(error)
-
-    def perform(self, job: Job) -> None:
-        """Run a job in whatever transaction there is, and keep what comes of it; for the writer's thread."""
-        try:
-            job.result = job.step(self._session)
-        except Exception as error:  # noqa: BLE001 - whoever awaits the future gets it
-            job.error = self._reason(error)
+            job.error = reason(error, self.path)
 
     def roll_back(self) -> None:
         """End the transaction, if there is one, and forget what was in it; for the writer's thread."""
         try:
             self._session.roll_back()
         except apsw.Error:
-            log.exception("%s: could not roll back", self._path)
-
-    def _reason(self, error: Exception) -> BaseException:
-        if isinstance(error, apsw.Error):
-            reason = translate(error, self._path)
-            reason.__cause__ = error
-            return reason
-        if not isinstance(error, AatsError):
-            log.error("%s: a write failed unexpectedly", self._path, exc_info=error)
-        return error
-
-
-def _settle(jobs: list[Job]) -> None:
-    for job in jobs:
-        job.settle()
+            log.exception("%s: could not roll back", self.path)
