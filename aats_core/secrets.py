@@ -36,6 +36,11 @@ class Redactor:
             longest_first = sorted(in_texts, key=len, reverse=True)
             self._pattern = re.compile("|".join(map(_expression, longest_first))) if in_texts else None
 
+    def forget(self) -> None:
+        """Mask nothing any more; for tests, which share a process."""
+        self._values.clear()
+        self._pattern = None
+
     def redact(self, text: str) -> str:
         """Return a text without the secrets in it, and without the user and password of any URL."""
         if self._pattern is not None:
@@ -73,5 +78,6 @@ def _expression(value: str) -> str:
 _process = Redactor()
 
 remember = _process.remember
+forget = _process.forget
 redact = _process.redact
 mask = _process.mask
