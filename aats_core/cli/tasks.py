@@ -10,7 +10,9 @@ from cyclopts import Parameter
 from aats_core.cli.address import ask
 from aats_core.cli.options import HERE, Json, TeamAddress
 from aats_core.cli.output import print_facts, print_json, print_table
+from aats_core.cli.stored import find_plan
 from aats_core.cli.words import duration, local_time, took, why
+from aats_core.errors import NotFound, TeamUnavailable
 from aats_core.operations import TaskDetail
 from aats_core.task import TaskRecord, TaskState
 
@@ -24,8 +26,14 @@ def tasks(
     json: Json = False,
     address: TeamAddress = HERE,
 ) -> None:
-    """List the tasks of a plan in the order of its file, or those of all plans, newest plan first."""
-    found = ask(address, lambda team: team.tasks(plan, state, limit))
+    """List the tasks of a plan in the order of its file, or those of all plans, newest plan first.
+
+    Where the team does not run, the tasks of a plan are read from its store; for that the team file has to be known.
+    """
+    if plan is None:
+        found = ask(address, lambda team: team.tasks(None, state, limit))
+    else:
+        found = [record for record in find_plan(plan, address).tasks if state in (None, record.state)][:limit]
     if json:
         print_json(found)
         return
@@ -41,8 +49,11 @@ def task(
     json: Json = False,
     address: TeamAddress = HERE,
 ) -> None:
-    """Show one task: what it is, where it stands and why, and everything that happened to it."""
-    detail = ask(address, lambda team: team.task(id))
+    """Show one task: what it is, where it stands and why, and everything that happened to it.
+
+    Where the team does not run, the task is read from its store; for that the team file has to be known.
+    """
+    detail = _find(id, address)
     if json:
         print_json(detail)
         return
@@ -52,6 +63,17 @@ def task(
         ("TIME", "STATE", "ATTEMPT", "WORKER", "WHY"),
         [(local_time(t.time), t.state, t.attempt or "", t.worker, t.reason) for t in record.history],
     )
+
+
+def _find(id: str, address: TeamAddress) -> TaskDetail:
+    try:
+        return ask(address, lambda team: team.task(id))
+    except TeamUnavailable:
+        plan, _, name = id.partition("/")
+        for record in find_plan(plan, address).tasks:
+            if record.task.name == name:
+                return TaskDetail(record, "" if record.state.ended else "its team does not run")
+        raise NotFound(f"there is no task {id!r}; a task's id is PLAN/NAME") from None
 
 
 def _facts(detail: TaskDetail) -> list[tuple[str, object]]:

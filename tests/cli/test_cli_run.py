@@ -113,6 +113,17 @@ class TestToTheEnd:
             result.stdout,
         )
 
+    def test_afterwards_its_tasks_are_read_from_the_store(self, ready: Any) -> None:
+        ready.aats("run", "team.toml", "--plan", "breaks.yaml")
+        tasks = ready.aats("tasks", "breaks", "--state", "failed")
+        assert re.search(r"^breaks-\w+/bad +failed .*the wheel came off$", tasks.stdout, re.MULTILINE)
+        assert re.search(r"^Why +the wheel came off$", ready.aats("task", "breaks/bad").stdout, re.MULTILINE)
+        missing = ready.aats("task", "breaks/none")
+        assert (missing.returncode, missing.stderr) == (
+            2,
+            "aats: there is no task 'breaks/none'; a task's id is PLAN/NAME\n",
+        )
+
     def test_several_plans_each_have_their_outcome(self, ready: Any) -> None:
         result = ready.aats("run", "team.toml", "--plan", "quick.yaml", "--plan", "breaks.yaml")
         assert result.returncode == 1
