@@ -81,7 +81,7 @@ async def raw(state_dir: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWrit
 
 async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - there is no event to wait for in another object's private state
+        while not condition():
             await asyncio.sleep(0.005)
 
 

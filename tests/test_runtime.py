@@ -207,7 +207,7 @@ def test_an_unknown_receiver_is_an_error_that_names_the_known() -> None:
 
 def test_a_request_without_an_answer_times_out() -> None:
     async def body(world: World) -> None:
-        with pytest.raises(RequestTimeout, match="greeter did not answer wait within 0.05 s"):
+        with pytest.raises(RequestTimeout, match=r"greeter did not answer wait within 0\.05 s"):
             await world.runtime.request("greeter", "wait", timeout=0.05)
         world.greeter.gate.set()
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from aats_agent_project_manager import steps
 from aats_agent_project_manager.plan_run import Freed, PlanRun
-from aats_core.task import PlanRecord, PlanState, Task, TaskState, When
 from hypothesis import given
 from hypothesis import strategies as st
+
+from aats_core.task import PlanRecord, PlanState, Task, TaskState, When
 
 
 def run_of(*tasks: Task) -> PlanRun:
@@ -75,7 +78,7 @@ def test_what_needs_a_task_that_was_not_asked_for_is_skipped_without_an_error() 
 
 def test_a_chain_of_100_000_tasks_is_skipped_without_recursion() -> None:
     names = [f"t{number}" for number in range(100_000)]
-    chain = [Task(name, "k", needs=(before,)) for before, name in zip(names, names[1:], strict=False)]
+    chain = [Task(name, "k", needs=(before,)) for before, name in pairwise(names)]
     run = run_of(Task(names[0], "k"), *chain)
     run.begin(0.0)
     assert len(end(run, "t0", TaskState.FAILED).skipped) == 99_999
