@@ -295,9 +295,8 @@ class TestGoingOn:
         wait_for_line(killed, "running")
         killed.kill()
         killed.communicate()
-        process = ready.start("run", "team.toml", "--plan", "slow.yaml", "--again", "--json")
+        process = ready.start("run", "team.toml", "--plan", "slow.yaml", "--again", "--json", "--set", "team.grace=0")
         first = json.loads(process.stdout.readline())
-        process.send_signal(signal.SIGTERM)
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=30)
         assert first["type"] == "plan"
