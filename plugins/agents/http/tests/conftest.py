@@ -38,10 +38,13 @@ class Server:
         assert self._ready.wait(10)
 
     def stop(self) -> None:
+        with socket.create_connection(("127.0.0.1", self.port), 10) as last:  # those before it are accepted then
+            last.shutdown(socket.SHUT_WR)
+            last.recv(1)
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
 
-    def answer(self, path: str, text: str = "", *, status: int = 200, **options: Any) -> None:
+    def answer(self, path: str, text: str | None = "", *, status: int = 200, **options: Any) -> None:
         async def respond(request: web.Request) -> web.StreamResponse:
             return web.Response(text=text, status=status, **options)
 
@@ -55,10 +58,13 @@ class Server:
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=self._trust)
         await site.start()
-        port = runner.addresses[0][1]
-        self.url = f"{'https' if self._trust else 'http'}://127.0.0.1:{port}"
+        self.port = runner.addresses[0][1]
+        self.url = f"{'https' if self._trust else 'http'}://127.0.0.1:{self.port}"
         self._ready.set()
         await self._stop.wait()
+        assert runner.server is not None
+        while runner.server.connections:  # every client has gone, and this end is about to notice
+            await asyncio.sleep(0.001)
         await runner.cleanup()
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:

@@ -182,13 +182,12 @@ class TestCredentials:
 
     def test_no_secret_stands_in_an_error(self, call: Call, server: Any, unused_port: int) -> None:
         server.answer("/echo", "you sent Bearer hunter2-of-http, that is hunter2-of-http", status=403)
-        addresses = [
-            f"http://user:hunter4@127.0.0.1:{URL(server.url).port}/echo?token=hunter4",
-            f"http://user:hunter4@127.0.0.1:{unused_port}/?token=hunter4",
-            f"{server.url}/echo?token=hunter4#hunter4",
-        ]
-        for url in addresses:
-            settings = {} if "user:" in url else {"headers": SECRET}
+        addresses = {
+            f"http://user:hunter4@127.0.0.1:{URL(server.url).port}/?token=hunter4": {},
+            f"http://user:hunter4@127.0.0.1:{unused_port}/?token=hunter4": {},
+            f"{server.url}/echo?token=hunter4#hunter4": {"headers": SECRET},
+        }
+        for url, settings in addresses.items():
             with pytest.raises(TaskFailed) as failed:
                 call(url, settings=settings)
             assert "hunter" not in str(failed.value)

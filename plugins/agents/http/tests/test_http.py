@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -146,25 +147,18 @@ class TestResponse:
         assert call(f"{server.url}/")["body"] == text
 
     def test_a_compressed_body_is_unpacked(self, call: Call, server: Any) -> None:
-        async def respond(request: web.Request) -> web.Response:
-            response = web.Response(text="x" * 1000)
-            response.enable_compression()
-            return response
-
-        server.answers["/"] = respond
+        server.answer("/", None, body=gzip.compress(b"x" * 1000), headers={"Content-Encoding": "gzip"})
         assert call(f"{server.url}/")["body"] == "x" * 1000
 
     @pytest.mark.parametrize("compressed", [False, True])
     def test_a_body_that_is_too_long_fails_the_task_for_good(
         self, call: Call, server: Any, *, compressed: bool
     ) -> None:
-        async def respond(request: web.Request) -> web.Response:
-            response = web.Response(text="x" * 5_000_000)
-            if compressed:
-                response.enable_compression()
-            return response
-
-        server.answers["/"] = respond
+        body = b"x" * 5_000_000
+        if compressed:
+            server.answer("/", None, body=gzip.compress(body), headers={"Content-Encoding": "gzip"})
+        else:
+            server.answer("/", None, body=body)
         with pytest.raises(TaskFailed, match="more than the 4999999 bytes of `max_body`") as failed:
             call(f"{server.url}/", max_body=4_999_999)
         assert not failed.value.retry
