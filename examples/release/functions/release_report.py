@@ -54,6 +54,7 @@ def write_report(
 
 def _check(name: str, state: str, error: str, output: Any) -> dict[str, Any]:
     found = _finding(output)
+    error = error.partition("CheckFailed: ")[2] or error
     lines = [*found.get("problems", ()), *found.get("notes", ())] if found else error.splitlines()
     if found and state == "failed" and not found.get("problems"):
         lines = error.splitlines()
