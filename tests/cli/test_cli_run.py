@@ -301,7 +301,7 @@ class TestGoingOn:
         process.communicate(timeout=30)
         assert first["type"] == "plan"
 
-        served = ready.start("run", "team.toml")
+        served = ready.start("run", "team.toml", "--set", "team.grace=0")
         until((ready.path / ".aats" / "aats.sock").exists)
         states = {plan["id"]: plan["state"] for plan in json.loads(ready.aats("plans", "--json").stdout)}
         served.terminate()
