@@ -12,6 +12,7 @@ import pytest
 
 from aats_core.cli import main
 from aats_core.cli.commands import COMMANDS, GROUPS, overview
+from aats_core.cli.invoke import app_of
 from aats_core.version import VERSION
 
 FORBIDDEN = (
@@ -105,6 +106,14 @@ class TestTable:
             module = __import__(command.module, fromlist=[command.function])
             function = getattr(module, command.function)
             assert (function.__doc__ or "").splitlines()[0].endswith((".", ":")), command.name
+
+    def test_the_documentation_names_every_command_and_every_option(self) -> None:
+        text = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
+        for command in COMMANDS.values():
+            assert f"aats {command.name}" in text
+            for argument in app_of(command, command.name).assemble_argument_collection():
+                option = next((name for name in argument.names if name.startswith("--")), "")
+                assert option in text, f"{command.name} {option}"
 
     def test_no_two_commands_share_a_name(self) -> None:
         names = [command.name for _, commands in GROUPS for command in commands]
