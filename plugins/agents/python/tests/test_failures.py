@@ -103,26 +103,25 @@ class TestRaised:
 
 class TestKilled:
     @pytest.mark.parametrize(
-        ("body", "how"),
+        ("body", "how", "printed"),
         [
-            ("print('last words'); os._exit(3)", "its process was ended with exit code 3\nlast words"),
-            ("print('last words'); os._exit(0)", "its process was ended with exit code 0\nlast words"),
-            (
-                "import ctypes; ctypes.string_at(0)",
-                "its process was ended by SIGSEGV\nFatal Python error: Segmentation",
-            ),
-            ("os.kill(os.getpid(), 9)", "its process was ended by SIGKILL"),
-            ("os.closerange(3, 100); import time; time.sleep(1000)", "its process was ended by SIG"),
+            ("print('last words'); os._exit(3)", "with exit code 3", "last words"),
+            ("print('last words'); os._exit(0)", "with exit code 0", "last words"),
+            ("import ctypes; ctypes.string_at(0)", "by SIGSEGV", "Fatal Python error: Segmentation fault"),
+            ("os.kill(os.getpid(), 9)", "by SIGKILL", ""),
+            ("os.closerange(3, 100); import time; time.sleep(1000)", "by SIGTERM", ""),
         ],
     )
     def test_a_function_that_ends_its_process_fails_that_attempt_and_the_next_call_works(
-        self, play: Call, body: str, how: str
+        self, play: Call, body: str, how: str, printed: str
     ) -> None:
         async def scenario(runner: Any) -> None:
             before = await runner.call("jobs:pid")
             with pytest.raises(TaskFailed) as failed:
                 await runner.call("jobs:f")
-            assert str(failed.value).startswith(f"jobs:f: {how}")
+            assert str(failed.value) == f"jobs:f: its process was ended {how}"
+            output: Any = failed.value.output
+            assert output["printed"].startswith(printed)
             assert failed.value.retry
             assert await runner.call("jobs:pid") != before
 

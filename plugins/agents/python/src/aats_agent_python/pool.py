@@ -24,7 +24,11 @@ PRINTED = 8192
 
 
 class WorkerDied(Exception):
-    """The worker process ended in the middle of a call; says how, and what it printed last."""
+    """The worker process ended in the middle of a call; says how, and in `printed` what was printed last."""
+
+    def __init__(self, how: str, printed: str) -> None:
+        super().__init__(how)
+        self.printed = printed
 
 
 class Worker:
@@ -55,7 +59,7 @@ class Worker:
             (length,) = worker.LENGTH.unpack(await self._reader.readexactly(worker.LENGTH.size))
             return msgspec.json.decode(await self._reader.readexactly(length), type=worker.Answer)
         except (asyncio.IncompleteReadError, ConnectionError) as error:
-            raise WorkerDied(await self._post_mortem()) from error
+            raise WorkerDied(await self._post_mortem(), self.printed) from error
 
     async def leave(self) -> None:
         """Let the idle process end by itself, and see to it that it does."""
@@ -74,14 +78,14 @@ class Worker:
         await self._process.stop()
 
     async def _post_mortem(self) -> str:
+        """Make sure that the process has ended, and say how it did."""
         await self._process.stop()
         await self._out.finish()
         try:
             code = await self._process.wait()
         except ChildProcessError as error:
             return str(error)
-        how = f"with exit code {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
-        return "\n".join(part for part in (f"its process was ended {how}", self._out.text()) if part)
+        return f"its process was ended {f'with exit code {code}' if code >= 0 else f'by {signal.Signals(-code).name}'}"
 
 
 class Pool:

@@ -72,7 +72,7 @@ class Python(Agent):
                 answer = await worker.call(request)
                 printed = worker.printed
         except WorkerDied as error:
-            raise TaskFailed(redact(f"{payload.function}: {error}")) from error
+            raise TaskFailed(f"{payload.function}: {error}", output={"printed": error.printed}) from error
         except OSError as error:
             if isinstance(error, TimeoutError) and deadline.expired():
                 raise TaskFailed(f"{payload.function}: no end within {timeout:g} s") from error
