@@ -10,12 +10,15 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self, cast
 
+from prometheus_client import CollectorRegistry
+
 from aats_core import hookspecs
 from aats_core.agent import Agent
 from aats_core.clock import Clock, RealClock
 from aats_core.container import Container
 from aats_core.door import Door
 from aats_core.errors import AatsError
+from aats_core.exposition import RuntimeCollector
 from aats_core.health import Health, HealthStatus
 from aats_core.hooks import Hooks
 from aats_core.host import AgentHost
@@ -48,6 +51,7 @@ class Team:
 
     operations: Operations
     hooks: Hooks
+    metrics: CollectorRegistry
 
     def __init__(self, team_file: TeamFile, *, clock: Clock | None = None, policy: Policy | None = None) -> None:
         self._file = team_file
@@ -102,7 +106,8 @@ class Team:
             self._policy = AllowAll()
             log.info("access control: everybody who can open the socket of %s may do everything", state.path)
         self.hooks, self._kinds = Hooks(), TaskKinds()
-        shared = (self._info, self._clock, self._kinds, self._policy)
+        self.metrics = CollectorRegistry()
+        shared = (self._info, self._clock, self._kinds, self._policy, self.metrics)
         self._container = Container(self._file, hooks=self.hooks, shared=shared)
         await self._open_backends(stack)
         self._runtime = await self._start_runtime(stack)
@@ -130,6 +135,7 @@ class Team:
             info=self._info,
             middleware=[part for part in integrations.values() if isinstance(part, Middleware)],
         )
+        self.metrics.register(RuntimeCollector(runtime.hosts))
         stack.push_async_callback(runtime.stop)
         await runtime.start()
         for name, integration in integrations.items():

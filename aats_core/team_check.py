@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
+from prometheus_client import CollectorRegistry
 
 from aats_core.broker import Broker
 from aats_core.clock import RealClock
@@ -174,7 +175,7 @@ def _compose(
     team_file: TeamFile, info: TeamInfo, *, whole: bool
 ) -> tuple[Container | None, Iterable[Section], list[Problem]]:
     """Build the whole team or, where that is not to be or fails, broker and stores; say also which agents it has."""
-    shared = (info, RealClock(), TaskKinds(), AllowAll())
+    shared = (info, RealClock(), TaskKinds(), AllowAll(), CollectorRegistry())
     backends = [section for section in team_file.sections if section.kind in (PluginKind.BROKER, PluginKind.STORE)]
     if not any(section.kind is PluginKind.BROKER for section in backends):
         return None, (), []
