@@ -16,6 +16,7 @@ def app_of(command: Command, name: str) -> App:
     function = getattr(importlib.import_module(command.module), command.function)
     app = App(name=name, help_flags=("--help", "-h"), version_flags=(), result_action="return_value")
     app.default(function)
+    app["--help"].group = "Parameters"
     return app
 
 
