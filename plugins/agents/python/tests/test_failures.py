@@ -251,7 +251,7 @@ class TestEnded:
         script = (
             "import asyncio, sys\n"
             "from aats_agent_python import Python\n"
-            "from aats_agent_python.python import Call\n"
+            "from aats_agent_python.agent import Call\n"
             "from aats_core.testing.fakes import FakeTaskContext, give_context\n"
             "async def main():\n"
             "    agent = Python()\n"

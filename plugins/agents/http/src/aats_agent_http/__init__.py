@@ -1,5 +1,5 @@
 """Runs tasks that call HTTP services."""
 
-from aats_agent_http.http import Http
+from aats_agent_http.agent import Http
 
 __all__ = ["Http"]

@@ -1,5 +1,5 @@
 """Runs tasks that are commands."""
 
-from aats_agent_shell.shell import Shell
+from aats_agent_shell.agent import Shell
 
 __all__ = ["Shell"]
