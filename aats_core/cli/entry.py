@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 from aats_core.cli.commands import COMMANDS, Command, overview
@@ -15,6 +16,8 @@ def main() -> int:
     130 and 143 that a signal stopped it.
     """
     arguments = sys.argv[1:]
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without a sign for … must not end the program
     try:
         code = _answer(arguments)
         sys.stdout.flush()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 Json = Annotated[bool, Parameter("--json", negative="", show_default=False, help="Print JSON instead of text.")]
 
@@ -21,6 +22,8 @@ Inputs = Annotated[
 ]
 
 TeamFilePath = Annotated[Path, Parameter(help="The team file (TOML).")]
+
+Limit = Annotated[int, Parameter("--limit", validator=Number(gte=1), help="List at most so many.")]
 
 PlanPath = Annotated[Path, Parameter(help="The plan: YAML, JSON or TOML.")]
 

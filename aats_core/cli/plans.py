@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from aats_core.cli.address import ask
-from aats_core.cli.options import HERE, Json, TeamAddress
+from aats_core.cli.options import HERE, Json, Limit, TeamAddress
 from aats_core.cli.output import print_json, print_table
 from aats_core.cli.words import local_time, progress, took
 from aats_core.task import PlanState, TaskState
@@ -17,7 +17,7 @@ from aats_core.task import PlanState, TaskState
 def plans(
     *,
     state: Annotated[PlanState | None, Parameter(help="Only plans in that state.")] = None,
-    limit: Annotated[int, Parameter(help="At most so many.")] = 100,
+    limit: Limit = 100,
     json: Json = False,
     address: TeamAddress = HERE,
 ) -> None:

@@ -88,7 +88,7 @@ def _failure(task: TaskReport) -> Text:
 def _headline(report: Report) -> Text:
     state = str(report.plan.state)
     counts = report.plan.counts
-    parts = [f"{counts[s]} {s}" for s in TaskState if counts.get(s)]
+    parts = [f"{counts[s]:,} {s}" for s in TaskState if counts.get(s)]
     text = Text(f"{_MARKS[state]} {report.plan.id} ", style=STYLES[state])
     text.append(
         f"{'interrupted' if state == 'active' else state} after {duration(report.elapsed)}", style=STYLES[state]

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from aats_core.cli.address import ask
-from aats_core.cli.options import HERE, Json, TeamAddress
+from aats_core.cli.options import HERE, Json, Limit, TeamAddress
 from aats_core.cli.output import print_facts, print_json, print_table
 from aats_core.cli.stored import find_plan
 from aats_core.cli.words import duration, local_time, took, why
@@ -22,7 +22,7 @@ def tasks(
     /,
     *,
     state: Annotated[TaskState | None, Parameter(help="Only tasks in that state.")] = None,
-    limit: Annotated[int, Parameter(help="At most so many.")] = 1000,
+    limit: Limit = 1000,
     json: Json = False,
     address: TeamAddress = HERE,
 ) -> None:

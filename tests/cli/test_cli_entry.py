@@ -64,6 +64,12 @@ class TestQuickAnswers:
     def test_the_help_fits_a_terminal_of_80_columns(self) -> None:
         assert max(map(len, overview().splitlines())) <= 80
 
+    def test_an_encoding_without_our_signs_is_no_error(self, place: Any) -> None:
+        place.environ["PYTHONIOENCODING"] = "latin-1"
+        result = place.aats("--help")
+        assert result.returncode == 0
+        assert result.stdout.startswith("Usage: aats COMMAND ?")
+
     @pytest.mark.parametrize("arguments", [("--help",), ("--version",)])
     def test_quick_answers_import_nothing_that_takes_time(self, place: Any, arguments: tuple[str, ...]) -> None:
         modules = imported(place, arguments)
@@ -149,6 +155,7 @@ class TestBadCommandLines:
             (("task",), "ID"),
             (("tasks", "--state", "odd"), "odd"),
             (("plans", "--limit", "many"), "many"),
+            (("tasks", "--limit", "-1"), "--limit"),
             (("settle", "x/y", "perhaps"), "perhaps"),
             (("settle", "x/y", "done", "--output", "{"), "--output: not JSON"),
             (("tasks", "--team", "a.toml", "--state-dir", "b"), "either --team or --state-dir"),

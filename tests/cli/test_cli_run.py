@@ -169,6 +169,18 @@ class TestToTheEnd:
         assert "hello failed: hello 1.10" in result.stdout
         assert "1 done, 1 failed" in result.stdout
 
+    def test_a_pager_that_stops_reading_does_not_stop_the_work(self, ready: Any) -> None:
+        file = ready.path / "file.txt"
+        append = f"{{kind: toy.append, payload: {{file: {file}, text: line}}}}"
+        ready.write("many.yaml", "tasks:\n" + "".join(f"  task-{n}: {append}\n" for n in range(500)))
+        process = ready.start("run", "team.toml", "--plan", "many.yaml")
+        until(lambda: file.exists() and file.read_text().count("line") == 500)
+        assert process.poll() is None
+        out, _ = process.communicate(timeout=30)
+        assert process.returncode == 0
+        assert len(out) > 65536 + 4096  # what a pipe holds, and more
+        assert "500 done of 500 tasks" in out
+
     def test_what_reads_the_output_may_go_away_and_the_work_is_still_done(self, ready: Any) -> None:
         file = slow(ready, 0.3)
         process = ready.start("run", "team.toml", "--plan", "slow.yaml")
