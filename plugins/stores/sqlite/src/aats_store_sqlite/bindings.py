@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import Any, TypeAlias
 
 import apsw
@@ -40,6 +41,7 @@ def register(connection: apsw.Connection) -> None:
     """Make known the functions that compiled filters call."""
     connection.create_scalar_function("aats_match", _match, 3)
     connection.create_scalar_function("aats_value", _match_value, 4)
+    connection.create_scalar_function("aats_rest", _rest, 1)
 
 
 def _match(*arguments: Any) -> bool:
@@ -52,6 +54,15 @@ def _match_value(*arguments: Any) -> bool:
     kind, value, tests, number = arguments
     holds: bool = tests.holds(number, from_row(kind, value))
     return holds
+
+
+def _rest(*arguments: Any) -> float | None:
+    """Return by how much a decimal differs from the number that its key is."""
+    number = stored(arguments[0])
+    if number != number:
+        return None
+    key = Decimal(arguments[0][2:].partition(" ")[0].replace("9e999", "Infinity"))
+    return 0.0 if number == key else float(number - key)
 
 
 def from_row(kind: str, value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
 
 import apsw
@@ -59,6 +60,7 @@ class Catalog:
 
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
+        self._changing = threading.Lock()
         self._committed: dict[str, Collection] = {}
         self._pending: dict[str, Collection] = {}
         self.has_checked = False
@@ -74,6 +76,14 @@ class Catalog:
         """Return a collection as others than the writer see it."""
         return self._committed.get(name)
 
+    def look_up(self, connection: apsw.Connection, name: str) -> Collection | None:
+        """Return a collection that the file holds, made by another store perhaps, where `get` knows none."""
+        if name not in self._committed and (found := self._read(connection, name)):
+            with self._changing:
+                self._committed = {**found, **self._committed}
+                self._look_for_checked()
+        return self._committed.get(name)
+
     def __iter__(self) -> Iterator[Collection]:
         """Go through the collections as others than the writer see them."""
         return iter(tuple(self._committed.values()))
@@ -84,7 +94,7 @@ class Catalog:
 
     def get_or_make(self, connection: apsw.Connection, name: str) -> Collection:
         """Return a collection as the writer sees it, made where it does not exist."""
-        known = self.in_writer(name)
+        known = self.in_writer(name) or self.look_up(connection, name)
         if known is not None:
             return known
         connection.execute(
@@ -108,8 +118,9 @@ class Catalog:
     def committed(self) -> None:
         """Let all see what the writer's transaction changed."""
         if self._pending:
-            self._committed = {**self._committed, **self._pending}
-            self._pending.clear()
+            with self._changing:
+                self._committed = {**self._committed, **self._pending}
+                self._pending.clear()
 
     def rolled_back(self, connection: apsw.Connection) -> None:
         """Forget what a rolled back part of the writer's transaction changed, but keep what is still in it."""
@@ -118,9 +129,10 @@ class Catalog:
             self._pending = {name: stored[name] for name in self._pending if name in stored}
             self._look_for_checked()
 
-    def _read(self, connection: apsw.Connection) -> dict[str, Collection]:
+    def _read(self, connection: apsw.Connection, name: str | None = None) -> dict[str, Collection]:
         rows = connection.execute(
-            "SELECT id, name, schema FROM aats_collections WHERE namespace = ?", (self._namespace,)
+            "SELECT id, name, schema FROM aats_collections WHERE namespace = ?1 AND name = ifnull(?2, name)",
+            (self._namespace, name),
         )
         return {
             name: Collection(number, name, msgspec.json.decode(schema, type=Schema)) for number, name, schema in rows

@@ -24,7 +24,7 @@ MARK = "\U0010ffff"
 
 NULL = MARK + "a"  # only in keys of `_id`
 NAN = MARK + "e"  # then f for a float or d for a decimal
-DECIMAL = MARK + "n"  # then the nearest float, and after a space its digits where these differ
+DECIMAL = MARK + "n"  # then the nearest integer or float, and after a space its digits where these differ
 STRING = MARK + "s"  # then a string that begins with the mark itself
 OBJECT = MARK + "t"  # stands for any object in a key
 ARRAY = MARK + "u"  # stands for any array in a key
@@ -117,8 +117,9 @@ def tag(value: Any) -> str | None:
 def _tagged_decimal(value: Decimal) -> str:
     if value.is_nan():
         return NAN + "d"
-    nearest = repr(float(value)).replace("inf", "9e999")
     written = str(value)
+    is_int = value.is_finite() and MIN_INT <= value <= MAX_INT and value == value.to_integral_value()
+    nearest = str(int(value)) if is_int else repr(float(value)).replace("inf", "9e999")
     return f"{DECIMAL}{nearest}" if nearest == written else f"{DECIMAL}{nearest} {written}"
 
 

@@ -51,7 +51,13 @@ def key_of(kind: str, value: str) -> str:
     return (
         f"(CASE {kind} WHEN 'text' THEN"
         f" CASE WHEN {value} < '{MARK}' OR {value} >= '{STRING}' THEN {value}"
-        f" WHEN {value} >= '{DECIMAL}' THEN CAST(substr({value}, 3) AS REAL) ELSE -9e999 END"
+        f" WHEN {value} >= '{DECIMAL}' THEN CAST(substr({value}, 3) AS NUMERIC) ELSE -9e999 END"
         f" WHEN 'true' THEN '{BOOLEAN}1' WHEN 'false' THEN '{BOOLEAN}0'"
         f" WHEN 'object' THEN '{OBJECT}' WHEN 'array' THEN '{ARRAY}' ELSE {value} END)"
     )
+
+
+def rest_at(path: Path) -> str:
+    """Return the expression of what a number's key leaves out: by how much a decimal differs from it, NULL for NaN."""
+    tagged = f"{type_at(path, 'doc')} = 'text' AND {key_at(path)} < ''"
+    return f"(CASE WHEN {tagged} THEN aats_rest({value_at(path, 'doc')}) ELSE 0 END)"

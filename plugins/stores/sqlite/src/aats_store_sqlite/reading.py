@@ -15,7 +15,7 @@ from aats_core.store import Document
 from aats_store_sqlite.catalog import Collection
 from aats_store_sqlite.codec import ARRAY, MARK, OBJECT, STRING, decode
 from aats_store_sqlite.indexes import has_own_index
-from aats_store_sqlite.keys import is_expressible, key_at, type_at
+from aats_store_sqlite.keys import is_expressible, key_at, rest_at
 from aats_store_sqlite.queries import Query
 
 Order: TypeAlias = Sequence[tuple[Path, int]]
@@ -106,15 +106,15 @@ def _order_by(connection: apsw.Connection, collection: Collection, query: Query,
     for path, direction in order:
         if not is_expressible(path) or _has_unordered(connection, collection, query, path):
             return None
-        terms.append(f"{'id' if path == _ID else key_at(path)} {'DESC' if direction < 0 else 'ASC'}")
+        way = "DESC" if direction < 0 else "ASC"
+        terms += [f"id {way}"] if path == _ID else [f"{key_at(path)} {way}", f"{rest_at(path)} {way}"]
     return f" ORDER BY {', '.join(terms)}" if terms else ""
 
 
 def _has_unordered(connection: apsw.Connection, collection: Collection, query: Query, path: Path) -> bool:
-    """Tell whether a document may have an object, an array, or a decimal at a path, or such an `_id`.
+    """Tell whether a document may have an object or an array at a path, or an `_id` that is stored under a stand-in.
 
-    Where an index begins with the path it tells quickly, of all documents but not of decimals, which it orders as the
-    floats nearest to them.
+    An index that begins with the path tells quickly, if of all documents.
     """
     table, key = collection.table, key_at(path)
     parameters: tuple[Any, ...] = ()
@@ -123,7 +123,6 @@ def _has_unordered(connection: apsw.Connection, collection: Collection, query: Q
     elif has_own_index(collection, path):
         where = f"{key} IN ('{OBJECT}', '{ARRAY}')"
     else:
-        unordered = f"{key} IN ('{OBJECT}', '{ARRAY}') OR {key} < '' AND {type_at(path, 'doc')} = 'text'"
-        where = f"({query.where(collection)}) AND ({unordered})"
+        where = f"({query.where(collection)}) AND {key} IN ('{OBJECT}', '{ARRAY}')"
         parameters = query.parameters
     return bool(connection.execute(f"SELECT EXISTS (SELECT 1 FROM {table} WHERE {where})", parameters).get)

@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
+import apsw
+
 from aats_core.clock import Clock
 from aats_core.store import Delete, Insert, Put, Records, RecordStore, Require, Schema, Update, Write
 from aats_store_sqlite import indexes
-from aats_store_sqlite.catalog import Catalog, check_name
+from aats_store_sqlite.catalog import Catalog, Collection, check_name
 from aats_store_sqlite.codec import encode
 from aats_store_sqlite.identity import id_key
 from aats_store_sqlite.operations import Operations, Read, updating_of
@@ -48,7 +50,13 @@ class SqliteRecords(Operations, RecordStore):
             await self._writer.submit(run, atomic=_fails_before_changing(operations))
 
     async def _read(self, name: str, read: Read[T]) -> T:
-        return await self._readers.run(lambda connection: read(connection, self._catalog.get(name), self._catalog.get))
+        def run(connection: apsw.Connection) -> T:
+            def known(wanted: str) -> Collection | None:
+                return self._catalog.get(wanted) or self._catalog.look_up(connection, wanted)
+
+            return read(connection, known(name), known)
+
+        return await self._readers.run(run)
 
     async def _change(self, step: Step) -> Any:
         return await self._writer.submit(step)
