@@ -105,7 +105,7 @@ class TaskRecord(msgspec.Struct, omit_defaults=True):
     """A task as it is stored and shown. `id` is `<plan id>/<task name>`; `attempt` is also its fencing token.
 
     `failures` counts the attempts that count against `Retries.limit`; `not_before` is the Unix time of the next
-    attempt. `started` and `seconds` belong to the latest attempt.
+    attempt. `started` and `seconds` belong to the latest attempt. `cancel` is why a task that still runs is to stop.
     """
 
     id: str
@@ -122,6 +122,7 @@ class TaskRecord(msgspec.Struct, omit_defaults=True):
     seconds: float | None = None
     output: Any = None
     error: str = ""
+    cancel: str = ""
     progress: str = ""
     history: list[Transition] = msgspec.field(default_factory=list)
 

@@ -221,6 +221,21 @@ def test_cancelling_a_plan_stops_what_runs_and_what_waits(place: Site) -> None:
     assert detail.tasks[0].error == "enough"
 
 
+def test_a_cancellation_outlives_a_worker_that_never_answers_it(place: Site) -> None:
+    async def begin(team: Team) -> str:
+        record = await team.operations.submit(Plan("p", (Task("deaf", "probe.deaf", 0.8),)))
+        while (await team.operations.task(f"{record.id}/deaf")).record.state is not TaskState.RUNNING:
+            await asyncio.sleep(0.005)
+        await team.operations.cancel(record.id, "enough")
+        team.request_stop(now=True)
+        return record.id
+
+    plan = place.run(begin)
+    detail = place.run(lambda team: finished(team, plan))
+    assert states(detail) == {"deaf": "cancelled"}
+    assert detail.tasks[0].attempt == 1
+
+
 def test_what_failed_can_be_retried_with_what_was_skipped_for_it(place: Site, tmp_path: Path) -> None:
     async def body(team: Team) -> PlanDetail:
         fail_once = Task("f", "probe.flaky", 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,15 @@ class Probe(Agent):
         if ctx.attempt <= failures:
             raise ValueError(f"attempt {ctx.attempt} of {ctx.name}")
         return ctx.attempt
+
+    @task("probe.deaf")
+    async def deaf(self, seconds: float) -> None:
+        """Work for so long whatever anybody says, then end as cancelled."""
+        end = asyncio.get_running_loop().time() + seconds
+        while (left := end - asyncio.get_running_loop().time()) > 0:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(left)
+        raise asyncio.CancelledError
 
     @task("probe.refuse")
     async def refuse(self, payload: dict[str, Any]) -> None:

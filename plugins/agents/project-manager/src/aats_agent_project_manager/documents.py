@@ -49,6 +49,7 @@ _TASK_FIELDS = (
     "seconds",
     "output",
     "error",
+    "cancel",
 )
 
 

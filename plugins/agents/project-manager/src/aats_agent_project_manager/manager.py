@@ -235,7 +235,7 @@ class ProjectManager(Agent):
     async def retry(self, request: RetryRequest) -> Any:
         """Run a task that ended badly, or all such tasks of a plan, again; answers with their ids."""
         plan, _, name = request.id.partition("/")
-        run = await self._revive(plan)
+        run = await self._run(plan)
         bad = (TaskState.FAILED, TaskState.CANCELLED, TaskState.UNKNOWN)
         names = [n for n, task in run.tasks.items() if task.state in bad and name in ("", n)]
         if not names:
@@ -246,7 +246,7 @@ class ProjectManager(Agent):
     async def settle(self, request: SettleRequest) -> Any:
         """Take a person's word for what became of an unknown task; answers with its record."""
         plan, _, name = request.id.partition("/")
-        run = await self._revive(plan)
+        run = await self._run(plan)
         task = run.tasks.get(name)
         if task is None or task.state is not TaskState.UNKNOWN:
             raise InvalidRequest(f"{request.id} is not a task in state unknown")
@@ -264,13 +264,10 @@ class ProjectManager(Agent):
             raise InvalidRequest(f"{id} has ended already")
         return run, names
 
-    async def _revive(self, plan: str) -> PlanRun:
-        """Return a plan's run, taking it back into memory where it had ended."""
+    async def _run(self, plan: str) -> PlanRun:
+        """Return a plan as it is carried out, or as it ended."""
         record, tasks = await self._load(plan)
-        run = self._progress.runs.get(record.id)
-        if run is None:
-            run = self._progress.runs[record.id] = _run(record, tasks)
-        return run
+        return self._progress.runs.get(record.id) or _run(record, tasks)
 
     # What the scheduler and the workers say
 
@@ -292,6 +289,10 @@ class ProjectManager(Agent):
     async def result(self, result: TaskResult) -> None:
         """Take in what came of an attempt."""
         self._progress.finish(result)
+
+    @on("inbox.read")
+    async def inbox_read(self) -> None:
+        """Answer once all that was sent before has been taken in."""
 
     @on("task.progress")
     async def progress(self, progress: TaskProgress) -> None:

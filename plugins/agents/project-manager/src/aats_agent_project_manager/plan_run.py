@@ -160,6 +160,7 @@ def _again(record: TaskRecord, now: float) -> TaskRecord:
         seconds=None,
         output=None,
         error="",
+        cancel="",
         not_before=None,
         history=[*record.history, note],
     )

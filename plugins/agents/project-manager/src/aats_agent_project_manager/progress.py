@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
+import msgspec
+
 from aats_agent_project_manager import steps
 from aats_agent_project_manager.documents import PLANS, plan_document, task_put
 from aats_agent_project_manager.journal import Entry, Journal
@@ -44,7 +46,6 @@ class Progress:
         self._clock = clock
         self._hooks = hooks
         self._storing: dict[str, list[Callable[[], None]]] = {}
-        self._cancelling: set[str] = set()
 
     # Plans
 
@@ -128,7 +129,7 @@ class Progress:
             return
         if task.state is not TaskState.RUNNING or task.attempt != result.attempt:
             return
-        fresh = steps.finished(task, result, self._clock.time(), cancelling=task.id in self._cancelling)
+        fresh = steps.finished(task, result, self._clock.time())
         seconds = result.seconds if result.outcome in (Outcome.DONE, Outcome.FAILED) else None
         self._outbox.tell(_ended(fresh, result.attempt, result.worker, seconds))
         self._store(run, fresh, writes=result.writes)
@@ -140,7 +141,7 @@ class Progress:
             return
         if task.state is not TaskState.RUNNING or task.attempt != attempt:
             return
-        fresh = steps.lost(task, reason, self._clock.time(), cancelling=task.id in self._cancelling)
+        fresh = steps.lost(task, reason, self._clock.time())
         self._outbox.order(task.worker, TaskCancel(plan, name, attempt, reason), "")
         self._outbox.tell(_ended(fresh, attempt, task.worker, None))
         self._store(run, fresh)
@@ -151,8 +152,9 @@ class Progress:
         if task.state.ended or self._deferred(task, lambda: self.cancel(run, name, reason)):
             return
         if task.state is TaskState.RUNNING:
-            self._cancelling.add(task.id)
-            self._outbox.order(task.worker, TaskCancel(task.plan, name, task.attempt, reason), "")
+            order = TaskCancel(task.plan, name, task.attempt, reason)
+            wanted = msgspec.structs.replace(task, cancel=reason)
+            self._store(run, wanted, then=lambda: self._outbox.order(task.worker, order, ""))
             return
         fresh = steps.step(task, TaskState.CANCELLED, self._clock.time(), reason, error=reason)
         self._outbox.tell(_ended(fresh, task.attempt, "", None))
@@ -161,6 +163,7 @@ class Progress:
     def retry(self, run: PlanRun, names: list[str]) -> list[str]:
         """Have ended tasks wait again, with what was skipped for them; returns the ids of all of them."""
         now = self._clock.time()
+        self.runs[run.record.id] = run
         reopened = run.reopen(names, now)
         writes: list[Write] = [_plan_put(run, run.record), *(task_put(task) for task in reopened)]
         self._add(writes, lambda: self.announce(run, reopened))
@@ -171,6 +174,7 @@ class Progress:
     def settle(self, run: PlanRun, name: str, request: SettleRequest, reason: str) -> TaskRecord:
         """Put an unknown task into the state that a person says it is in."""
         now = self._clock.time()
+        self.runs[run.record.id] = run
         reopened = [task for task in run.reopen([name], now) if task.task.name != name]
         state = TaskState.DONE if request.done else TaskState.FAILED
         error = "" if request.done else reason
@@ -223,8 +227,6 @@ class Progress:
                 then()
             if fresh.state is TaskState.WAITING:
                 self._outbox.tell(_ready(fresh))
-            elif fresh.state.ended:
-                self._cancelling.discard(fresh.id)
             self._close(run, closed, [fresh])
             self.release(run, freed, last=fresh)
             for action in waiting:
@@ -259,7 +261,7 @@ class Progress:
             task.task.name,
             task.task.kind,
             task.state,
-            last.time if last else run.record.submitted,
+            self._clock.time() if progress or not last else last.time,
             task.attempt,
             last.reason if last else "",
             task.worker,

@@ -47,7 +47,7 @@ def assigned(record: TaskRecord, decision: Assign, now: float) -> TaskRecord:
     )
 
 
-def finished(record: TaskRecord, result: TaskResult, now: float, *, cancelling: bool) -> TaskRecord:
+def finished(record: TaskRecord, result: TaskResult, now: float) -> TaskRecord:
     """Return the record after an attempt ended: done, failed for good, or waiting for its next attempt."""
     outcome, error = result.outcome, result.error
     common: dict[str, Any] = {"seconds": result.seconds, "output": result.output, "error": error}
@@ -55,8 +55,8 @@ def finished(record: TaskRecord, result: TaskResult, now: float, *, cancelling: 
         return step(record, TaskState.DONE, now, "done", **common)
     if outcome is Outcome.UNKNOWN:
         return step(record, TaskState.UNKNOWN, now, error, **common)
-    if cancelling or outcome is Outcome.CANCELLED:
-        return step(record, TaskState.CANCELLED, now, error or "cancelled", **common)
+    if record.cancel or outcome is Outcome.CANCELLED:
+        return step(record, TaskState.CANCELLED, now, error or record.cancel or "cancelled", **common)
     if outcome is Outcome.RETURNED:
         return step(record, TaskState.WAITING, now, f"handed back: {error}", not_before=None)
     failures, retries = record.failures + 1, record.task.retries
@@ -67,11 +67,11 @@ def finished(record: TaskRecord, result: TaskResult, now: float, *, cancelling: 
     return step(record, TaskState.WAITING, now, reason, failures=failures, not_before=again, **common)
 
 
-def lost(record: TaskRecord, reason: str, now: float, *, cancelling: bool) -> TaskRecord:
+def lost(record: TaskRecord, reason: str, now: float) -> TaskRecord:
     """Return the record after an attempt was lost with its worker."""
     count = record.lost + 1
-    if cancelling:
-        return step(record, TaskState.CANCELLED, now, reason, lost=count, error=reason)
+    if record.cancel:
+        return step(record, TaskState.CANCELLED, now, record.cancel, lost=count, error=record.cancel)
     if count > record.task.retries.lost:
         error = f"lost its worker {count} times, last because {reason}"
         return step(record, TaskState.FAILED, now, error, lost=count, error=error)
