@@ -89,7 +89,7 @@ class RequestFailed(MessageError):
 
 
 class AgentFailed(AatsError):
-    """The agent crashed more often than its restart limit allows."""
+    """The agent has stopped, or crashed more often than its restart limit allows."""
 
 
 # Brokers

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aats_core import hookspecs
 from aats_core.agent import Agent, TaskContext
-from aats_core.broker import Delivery, Subscription
+from aats_core.errors import AgentFailed
 from aats_core.handlers import Handler, collect
 from aats_core.mailbox import Mailbox
 from aats_core.message import Message
 from aats_core.metrics import HandlerFigures
 from aats_core.replica import Envelope, Replica
 from aats_core.settings import AgentSettings
+from aats_core.supervisor import Supervisor
 from aats_core.worker import Worker
 
 if TYPE_CHECKING:
     from aats_core.runtime import Runtime
 
 log = logging.getLogger("aats.agent")
+
+LISTEN_AGAIN = 1.0
+"""Seconds after which an agent subscribes again where that failed."""
 
 LONGEST_BACKOFF = 3600.0
 """Seconds that a failed message waits at most before it is handled again."""
@@ -59,9 +61,9 @@ class AgentHost:
     __slots__ = (
         "_asleep",
         "_background",
-        "_crashes",
         "_figures",
         "_mailbox",
+        "_supervisor",
         "factory",
         "handlers",
         "name",
@@ -86,12 +88,12 @@ class AgentHost:
         self.name = name
         self.factory = factory
         self.settings = settings
-        self.status = "stopped"
+        self.status = "starting"
         self.restarts = 0
         self.replicas = [Replica(self, factory()) for _ in range(settings.replicas)]
         self._asleep = settings.replicas
         self._mailbox: Mailbox[Message | Envelope] | None = None
-        self._crashes: deque[float] | None = None
+        self._supervisor: Supervisor | None = None
         self._background: set[asyncio.Task[None]] | None = None
         cls = self.replicas[0].agent.__class__
         self.plugin = settings.plugin or name
@@ -120,11 +122,11 @@ class AgentHost:
     # Delivery
 
     def offer(self, item: Message | Envelope) -> bool:
-        """Put something into the mailbox and return True, or return False where it is full."""
+        """Put something into the mailbox and return True, or return False where it is full or closed."""
         if self.worker is not None and item.__class__ is Message and self.worker.take(item):
             return True
         mailbox = self._mailbox or self.mailbox
-        if self._asleep and self.status != "stopped" and not mailbox.idle:
+        if self._asleep and self.status != "starting" and not mailbox.idle:
             self._wake_one()
         return mailbox.offer(item)
 
@@ -135,9 +137,9 @@ class AgentHost:
             replica.wake()
 
     async def put(self, item: Message | Envelope) -> None:
-        """Put something into the mailbox, waiting while it is full."""
-        if not self.offer(item):
-            await self.mailbox.put(item)
+        """Put something into the mailbox, waiting while it is full; raises `AgentFailed` where the agent has ended."""
+        if not self.offer(item) and not await self.mailbox.put(item):
+            raise AgentFailed(self._farewell())
 
     async def retry_or_bury(self, envelope: Envelope, reason: str, *, again: bool) -> None:
         """Have a message that failed handled again later, or make it a dead letter after its last attempt."""
@@ -150,13 +152,22 @@ class AgentHost:
                 await delivery.nack(delay=delay, reason=reason)
             else:
                 later = Envelope(message, envelope.handler, None, attempt + 1)
-                self.runtime.loop.call_later(delay, self.mailbox.force, later)
+                self.runtime.loop.call_later(delay, self._hand_over, later)
             return
         self.figures.dead += 1
         log.error("%s: %s is a dead letter after %d attempts: %s", self.name, message.type, attempt, reason)
         if delivery is not None:
             await delivery.reject(reason=reason)
         await self.runtime.bury(self.name, message, reason, attempt, stored=delivery is not None)
+
+    def _hand_over(self, envelope: Envelope) -> None:
+        """Put a message that was accepted before into the mailbox, be it full or not."""
+        if self.mailbox.closed:
+            self.own(self.retry_or_bury(envelope, self._farewell(), again=False))
+            return
+        if self._asleep and not self.mailbox.idle:
+            self._wake_one()
+        self.mailbox.force(envelope)
 
     # Life
 
@@ -165,80 +176,92 @@ class AgentHost:
         for replica in self.replicas:
             await replica.start()
         self.status = "running"
-        if self._mailbox:
+        for _ in range(min(len(self.mailbox), self._asleep) if self._mailbox else 0):
             self._wake_one()
         for handler in self.topics:
-            self.own(self._listen(self.runtime.subscription(handler.name, self.name), handler))
+            self.own(self._listen(handler.name, handler))
         if not self.runtime.local_only:
             for topic in self.runtime.addresses(self.name):
-                self.own(self._listen(self.runtime.subscription(topic, self.name), None))
+                self.own(self._listen(topic, None))
         if self.worker is not None:
             self.worker.start()
 
     async def stop(self) -> None:
-        """Stop everything; what lies in the mailbox stays with the broker, or is dropped."""
+        """Stop everything; what lies in the mailbox stays with the broker, or is dropped, and requests there fail."""
         self.status = "stopped"
-        tasks = list(self._background or ())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _end(self._background or ())
         if self.worker is not None:
             await self.worker.stop()
-        for replica in self.replicas:
-            await replica.stop()
+        left = self.mailbox.close()
+        ends = await asyncio.gather(*(replica.stop() for replica in self.replicas), return_exceptions=True)
+        self._refuse(left)
+        failures = [end for end in ends if isinstance(end, BaseException)]
+        if failures:
+            raise failures[0]
 
     def own(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run something for as long as the host lives."""
+        """Run something for as long as the host lives; where it fails, that is logged."""
         if self._background is None:
             self._background = set()
         task = self.runtime.loop.create_task(work, name=f"{self.name} host")
         self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        task.add_done_callback(self._ended)
         return task
 
-    async def _listen(self, subscription: Subscription, handler: Handler[Any] | None) -> None:
-        async with subscription as deliveries:
-            async for delivery in deliveries:
-                await self.put(self._envelope(delivery, handler))
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        assert self._background is not None
+        self._background.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            log.error("%s: something that runs beside its handlers failed", self.name, exc_info=error)
 
-    def _envelope(self, delivery: Delivery, handler: Handler[Any] | None) -> Envelope:
-        return Envelope(delivery.message, handler, delivery, delivery.attempt)
+    async def _listen(self, topic: str, handler: Handler[Any] | None) -> None:
+        """Take in what comes by a topic; where that fails, subscribe again."""
+        while True:
+            try:
+                async with self.runtime.subscription(topic, self.name) as deliveries:
+                    async for delivery in deliveries:
+                        await self.put(Envelope(delivery.message, handler, delivery, delivery.attempt))
+                return
+            except Exception:
+                log.exception("%s: could not listen to %s, tries again in %g s", self.name, topic, LISTEN_AGAIN)
+            await self.runtime.clock.sleep(LISTEN_AGAIN)
+
+    def _farewell(self) -> str:
+        ended = "crashed too often and was given up" if self.status == "failed" else "has stopped"
+        return f"{self.name} {ended}; it takes no more messages"
+
+    def _refuse(self, left: list[Message | Envelope]) -> None:
+        """Tell those who wait for an answer that there will be none."""
+        for item in left:
+            message = item if isinstance(item, Message) else item.message
+            if message.reply_to:
+                self.runtime.reply_error(message, AgentFailed(self._farewell()))
 
     # Supervision
 
     def crashed(self, replica: Replica, error: BaseException) -> None:
-        """Restart a replica that crashed, with backoff, unless it crashed too often."""
-        if self.status in ("stopped", "failed"):
-            return
-        policy, now = self.settings.restarts, self.runtime.loop.time()
-        if self._crashes is None:
-            self._crashes = deque()
-        self._crashes.append(now)
-        while self._crashes[0] < now - policy.window:
-            self._crashes.popleft()
-        recent = len(self._crashes)
-        given_up = recent > policy.limit
-        self.restarts += not given_up
-        self.status = "failed" if given_up else "restarting"
-        log.error("%s crashed%s", self.name, ", too often: given up" if given_up else ", is restarted", exc_info=error)
-        self.runtime.hooks.notify(hookspecs.agent_crashed, self.name, error, 0 if given_up else self.restarts)
-        delay = None if given_up else policy.backoff * 2 ** (recent - 1)
-        self.own(self._replace(replica, delay))
+        """Have the supervisor see to a replica that crashed."""
+        if self._supervisor is None:
+            self._supervisor = Supervisor(self)
+        self._supervisor.crashed(replica, error)
 
-    async def _replace(self, replica: Replica, delay: float | None) -> None:
-        try:
-            await replica.stop(running=False)
-        finally:
-            self.replicas.remove(replica)
-        if delay is None:
-            return
-        await self.runtime.clock.sleep(delay)
-        fresh = Replica(self, self.factory())
-        self.replicas.append(fresh)
-        try:
-            await fresh.start()
-        except Exception as error:  # noqa: BLE001 - contained: a failing start is one more crash
-            self.crashed(fresh, error)
-            return
-        fresh.wake()
-        self.status = "running"
+    async def give_up(self) -> None:
+        """End the agent for good: its tasks are handed back, and whoever sends it something hears that it is gone."""
+        left = self.mailbox.close()
+        await _end(self._background or ())
+        if self.worker is not None:
+            await self.worker.stop()
+        self._refuse(left)
+        for item in left:
+            envelope = item if isinstance(item, Envelope) else Envelope(item)
+            if envelope.delivery is None and not envelope.message.reply_to:
+                await self.retry_or_bury(envelope, self._farewell(), again=False)
+
+
+async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel tasks and wait for their end; the one that asks for it is left out."""
+    others = [task for task in tasks if task is not asyncio.current_task()]
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import traceback
 from collections.abc import Awaitable, Coroutine, Iterable
 from contextvars import ContextVar
@@ -12,7 +13,7 @@ import msgspec
 
 from aats_core.agent import Agent, AgentContext
 from aats_core.broker import Delivery
-from aats_core.errors import InvalidPayload, NoHandler
+from aats_core.errors import AgentFailed, InvalidPayload, NoHandler, RequestFailed
 from aats_core.handlers import Handler
 from aats_core.message import Message
 from aats_core.middleware import wrap
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from aats_core.clock import Clock
     from aats_core.host import AgentHost
     from aats_core.settings import AgentSettings
+
+log = logging.getLogger("aats.agent")
 
 CURRENT: ContextVar[Message | None] = ContextVar("aats_message", default=None)
 """The message that is being handled; what is sent meanwhile carries on its correlation and headers."""
@@ -82,7 +85,13 @@ class Replica(AgentContext):
 
     async def request(self, receiver: str, type: str, payload: Any, *, timeout: float) -> Any:
         """Send a message and wait for the answer."""
+        if self._is_only(receiver) and asyncio.current_task() is self._task:
+            raise RequestFailed(f"{self.name} asks itself for {type} and is too busy waiting for that to answer")
         return await self.host.runtime.request(receiver, type, payload, sender=self.name, timeout=timeout)
+
+    def _is_only(self, receiver: str) -> bool:
+        host = self.host
+        return receiver in (self.name, host.runtime.address(self.name)) and len(host.replicas) == 1
 
     async def publish(self, topic: str, type: str, payload: Any) -> None:
         """Publish a message."""
@@ -123,12 +132,13 @@ class Replica(AgentContext):
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._serve(), name=f"{self.name} messages")
 
-    async def stop(self, *, running: bool = True) -> None:
-        """Stop taking messages, stop the agent unless it never ran, and end what was spawned, on which it may rely."""
+    async def stop(self) -> None:
+        """Stop taking messages, stop the agent, and end what was spawned, on which it may rely."""
         messages, self._task = self._task, None
+        self._overdue = False
         await _end([messages])
         try:
-            if running and self.agent.__class__.stop is not Agent.stop:
+            if self.agent.__class__.stop is not Agent.stop:
                 await self.agent.stop()
         finally:
             tasks = (self._task, *(self._spawned or ()))
@@ -152,14 +162,16 @@ class Replica(AgentContext):
 
     async def _serve(self) -> None:
         mailbox = self.host.mailbox
-        while True:
+        while self._task is not None:  # a handler may have swallowed the cancellation that meant this loop
             while not mailbox:
                 await mailbox.wait()
             try:
                 await self._handle(mailbox.take())
-            except (SystemExit, GeneratorExit) as error:
+            except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:
                 self.host.crashed(self, error)
                 return
+            except Exception:
+                log.exception("%s could not settle a message; the broker gives it to somebody again", self.name)
 
     async def _handle(self, item: Message | Envelope) -> None:
         message = item if item.__class__ is Message else item.message  # type: ignore[union-attr] # the other of the two
@@ -175,11 +187,11 @@ class Replica(AgentContext):
                 result = await self._wrapped(handler, message)
             if message.reply_to:
                 runtime.reply(message, handler, result)
-        except asyncio.CancelledError:
-            await self._interrupted(item)
+        except asyncio.CancelledError as error:
+            await self._interrupted(item, error)
         except Exception as error:  # noqa: BLE001 - contained: whatever a handler raises is retried or a dead letter
             await self._failed(item, error)
-        except SystemExit as error:
+        except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:
             await self._failed(item, error)
             raise
         else:
@@ -187,6 +199,8 @@ class Replica(AgentContext):
                 await item.delivery.ack()
         finally:
             self.busy_since = None
+            if self._overdue:
+                self._forgive()
             self.host.figures.latency.observe(runtime.time() - began)
 
     def _handler(self, item: Message | Envelope, message: Message) -> Handler[Any]:
@@ -203,18 +217,32 @@ class Replica(AgentContext):
 
         return await wrap(self.host.runtime.middleware, self.name, message, innermost)()
 
-    async def _interrupted(self, item: Message | Envelope) -> None:
+    async def _interrupted(self, item: Message | Envelope, error: asyncio.CancelledError) -> None:
+        """See to a message whose handler was cancelled: for its time, by itself, or because the replica ends."""
         envelope = item if isinstance(item, Envelope) else Envelope(item)
-        task = asyncio.current_task()
-        if self._overdue and task is not None:
-            self._overdue = False
-            task.uncancel()
+        message, task = envelope.message, asyncio.current_task()
+        if self._overdue:
+            self._forgive()
             seconds = self.settings.handler_timeout
-            await self._failed(envelope, HandlerTimeout(f"{envelope.message.type}: no end after {seconds:g} s"))
+            await self._failed(envelope, HandlerTimeout(f"{message.type}: no end after {seconds:g} s"))
+            return
+        if task is None or not task.cancelling():
+            await self._failed(envelope, error)
             return
         if envelope.delivery is not None:
             await envelope.delivery.nack(reason="the agent stopped")
-        raise asyncio.CancelledError
+        elif message.reply_to:
+            self.host.runtime.reply_error(message, AgentFailed(f"{self.name} ended before it answered {message.type}"))
+        elif self.host.status != "stopped":
+            await self.host.retry_or_bury(envelope, "the agent crashed meanwhile", again=True)
+        raise error
+
+    def _forgive(self) -> None:
+        """Take back the cancellation of an overdue handler, so that it ends nothing else."""
+        self._overdue, self.busy_since = False, None
+        task = asyncio.current_task()
+        while task is not None and task.cancelling():
+            task.uncancel()
 
     async def _failed(self, item: Message | Envelope, error: BaseException) -> None:
         envelope = item if isinstance(item, Envelope) else Envelope(item)

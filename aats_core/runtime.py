@@ -144,8 +144,8 @@ class Runtime:
         """Put a message into an agent's mailbox and wait for the answer; see `Agent.request`."""
         message = self._compose(type, payload, sender, receiver, self._answers)
         future: asyncio.Future[Any] = self.loop.create_future()
-        self._pending[message.id] = future
         waiting = self._deadlines.add(future, timeout)
+        self._pending[message.id] = future
         try:
             host = self._local(receiver)
             if host is None:
@@ -231,7 +231,10 @@ class Runtime:
         elif (error := done.exception()) is not None:
             self.reply_error(message, error)
         else:
-            self.reply(message, handler, done.result())
+            try:
+                self.reply(message, handler, done.result())
+            except AatsError as misfit:
+                self.reply_error(message, misfit)
 
     def _answer_out(self, request: Message, payload: dict[str, Any]) -> None:
         if self.broker is None or request.reply_to == self._answers:

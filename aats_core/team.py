@@ -17,7 +17,7 @@ from aats_core.agent import Agent
 from aats_core.clock import Clock, RealClock
 from aats_core.container import Container
 from aats_core.door import Door
-from aats_core.errors import AatsError
+from aats_core.errors import AatsError, AgentFailed
 from aats_core.exposition import RuntimeCollector
 from aats_core.health import Health, HealthStatus
 from aats_core.hooks import Hooks
@@ -40,13 +40,20 @@ log = logging.getLogger("aats.team")
 HEALTH_TIMEOUT = 5.0
 """Seconds that a part has to say how it is."""
 
+STOP_TIMEOUT = 30.0
+"""Seconds that a part has to stop, an agent besides the team's grace time."""
+
+READ_TIMEOUT = 5.0
+"""Seconds that the project manager has, after a drain, to take in the last results."""
+
 
 class Team:
     """A running team, as an async context manager.
 
     Entering starts everything or, where something fails, nothing, and raises what failed. Leaving drains: no task is
-    assigned any more, running ones have the team's grace time to finish, the others are handed back; then all
-    parts stop in reverse order of their start.
+    assigned any more, running ones have the team's grace time to finish, the others are handed back; until then the
+    team can be spoken to. Then all parts stop in reverse order of their start. Raises `AgentFailed` where the
+    team ends because the project manager or the task scheduler was given up.
     """
 
     operations: Operations
@@ -61,6 +68,7 @@ class Team:
         self._stopping = asyncio.Event()
         self._grace = team_file.team.grace
         self._draining = False
+        self._failure: AgentFailed | None = None
 
     async def __aenter__(self) -> Self:
         """Start the team."""
@@ -79,6 +87,8 @@ class Team:
         self.hooks.notify(hookspecs.team_stopping, self._info)
         await self._stack.aclose()
         log.info("team %s stopped", self._info.name)
+        if self._failure is not None and error is None:
+            raise self._failure
 
     def request_stop(self, *, now: bool = False) -> None:
         """Ask for the team's end: after a drain, or with `now` handing back at once what runs."""
@@ -114,8 +124,10 @@ class Team:
         self.operations = Operations(
             self._runtime.request, self._policy, hooks=self.hooks, status=self._status, drain=self.request_stop
         )
+        self.hooks.register(self, "kernel.team")
         await self._start_agents(stack)
         await stack.enter_async_context(Door(self.operations, state.path))
+        stack.push_async_callback(self._drain)
 
     async def _open_backends(self, stack: AsyncExitStack) -> None:
         broker = self._container.broker
@@ -155,16 +167,15 @@ class Team:
 
     async def _start_agents(self, stack: AsyncExitStack) -> None:
         """Start the agents: those that keep and schedule tasks first, so that every worker finds them there."""
-        first = [PROJECT_MANAGER, TASK_SCHEDULER]
+        section, first = self._file.team, [PROJECT_MANAGER, TASK_SCHEDULER]
         names = [*first, *(name for name in self._file.agents if name not in first)]
         hosts = [self._add(name) for name in names]
         for host in hosts:
             if host.worker is not None:
                 self._kinds.add(host.worker.tasks)
         for host in hosts:
-            stack.push_async_callback(_quietly, f"agents.{host.name}", host.stop)
+            stack.push_async_callback(_quietly, f"agents.{host.name}", host.stop, section.grace + STOP_TIMEOUT)
             await host.start()
-        stack.push_async_callback(self._drain)
 
     def _add(self, name: str) -> AgentHost:
         def make() -> Agent:
@@ -180,6 +191,17 @@ class Team:
         async with asyncio.TaskGroup() as group:
             for worker in self._workers():
                 group.create_task(worker.drain(self._grace))
+        try:
+            await self._runtime.request(PROJECT_MANAGER, "inbox.read", timeout=READ_TIMEOUT)
+        except AatsError as error:
+            log.warning("the last results may be lost, their tasks run again after a restart: %s", error)
+
+    @hookspecs.hookimpl
+    def agent_crashed(self, agent: str, restarts: int) -> None:
+        """End the team where it can do nothing any more."""
+        if restarts == 0 and agent in (PROJECT_MANAGER, TASK_SCHEDULER):
+            self._failure = AgentFailed(f"{agent} crashed too often; the log says why. What was accepted is kept")
+            self._stopping.set()
 
     def _workers(self) -> list[Worker]:
         return [host.worker for host in self._runtime.hosts.values() if host.worker is not None]
@@ -229,10 +251,13 @@ async def _health(ask: Callable[[], Awaitable[Health]]) -> Health:
         return Health(HealthStatus.DOWN, f"{type(error).__name__}: {error}")
 
 
-async def _quietly(name: str, stop: Callable[[], Awaitable[Any]]) -> None:
-    """Stop one part; that it fails must not keep the others from being stopped."""
+async def _quietly(name: str, stop: Callable[[], Awaitable[Any]], seconds: float = STOP_TIMEOUT) -> None:
+    """Stop one part; that it fails or hangs must not keep the others from being stopped."""
     try:
-        await stop()
+        async with asyncio.timeout(seconds):
+            await stop()
+    except TimeoutError:
+        log.error("[%s] did not stop within %g s; the others stop without it", name, seconds)
     except AatsError as error:
         log.warning("[%s] did not stop well: %s", name, error)
     except Exception:

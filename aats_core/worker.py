@@ -7,11 +7,8 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from aats_core.agent import TaskContext
-from aats_core.effects import TaskEffects
-from aats_core.errors import AatsError, EffectUnknown, InvalidPayload, TaskFailed
+from aats_core.attempt import Run, carry_out
+from aats_core.errors import AatsError
 from aats_core.handlers import Handler
 from aats_core.message import Message
 from aats_core.policy import SUBJECT
@@ -21,14 +18,12 @@ from aats_core.task import (
     Outcome,
     TaskAssignment,
     TaskCancel,
-    TaskProgress,
     TaskResult,
     WorkerGone,
     WorkerStatus,
 )
 
 if TYPE_CHECKING:
-    from aats_core.clock import Clock
     from aats_core.host import AgentHost
     from aats_core.replica import Replica
 
@@ -36,59 +31,8 @@ log = logging.getLogger("aats.worker")
 
 HEARTBEATS_PER_LEASE = 3
 
-
-class Run(TaskContext):
-    """One attempt of a task while it runs here."""
-
-    def __init__(self, worker: Worker, assignment: TaskAssignment, subject: str) -> None:
-        self.worker = worker
-        self.assignment = assignment
-        self.subject = subject
-        self.id = assignment.id
-        self.plan = assignment.plan
-        self.name = assignment.name
-        self.kind = assignment.kind
-        self.attempt = assignment.attempt
-        self.deadline = assignment.deadline
-        self.inputs = assignment.inputs
-        self.stop_as: Outcome | None = None
-        self.stop_reason = ""
-        self.running: asyncio.Task[None] | None = None
-
-    @property
-    def clock(self) -> Clock:  # type: ignore[override] # read-only here, and no handler replaces it
-        """The team's clock."""
-        return self.worker.host.runtime.clock
-
-    @property
-    def effects(self) -> TaskEffects:  # type: ignore[override] # made when first asked for
-        """What the task does to the world."""
-        made = self.__dict__.get("_effects")
-        if made is None:
-            made = self.__dict__["_effects"] = TaskEffects(self.worker.host.runtime.records, self.id, self.attempt)
-        return made
-
-    @property
-    def writes(self) -> tuple[Any, ...]:
-        """What the task adds to its result's transaction."""
-        made = self.__dict__.get("_effects")
-        return made.writes if made is not None else ()
-
-    async def report(self, text: str) -> None:
-        """Tell the project manager how far the task is."""
-        progress = TaskProgress(self.plan, self.name, self.attempt, text)
-        await self.worker.tell(PROJECT_MANAGER, "task.progress", progress)
-
-    async def heartbeat(self) -> None:
-        """Renew the lease now."""
-        await self.worker.announce()
-        await asyncio.sleep(0)
-
-    def stop(self, outcome: Outcome, reason: str) -> None:
-        """Have the attempt end as cancelled or returned."""
-        self.stop_as, self.stop_reason = outcome, reason
-        if self.running is not None:
-            self.running.cancel()
+STOP_WITHIN = 10.0
+"""Seconds that a task has to end once it was told to stop; after that the team's end waits for it no longer."""
 
 
 class Worker:
@@ -102,6 +46,7 @@ class Worker:
         self._runs: dict[str, Run] = {}
         self._waiting: deque[Run] = deque()
         self._busy: set[Replica] = set()
+        self._unanswered: set[Run] = set()
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -115,13 +60,14 @@ class Worker:
         self.host.own(self._beat())
 
     async def stop(self) -> None:
-        """End what still runs, handing it back, and take leave."""
+        """Take nothing more, end what still runs, handing it back, and take leave."""
+        self.draining = True
         self.hand_back("the worker stopped")
-        await self._idle.wait()
+        await self._end()
         await self.tell(TASK_SCHEDULER, "worker.gone", WorkerGone(self.address))
 
     async def drain(self, grace: float) -> None:
-        """Take nothing new, and wait up to `grace` seconds for what runs; then hand the rest back."""
+        """Take nothing more, and wait up to `grace` seconds for what runs; then hand the rest back."""
         self.draining = True
         await self.announce()
         try:
@@ -129,12 +75,22 @@ class Worker:
                 await self._idle.wait()
         except TimeoutError:
             self.hand_back("the worker drains")
-            await self._idle.wait()
+            await self._end()
 
-    def hand_back(self, reason: str) -> None:
-        """Stop everything that runs here, to be run again elsewhere or later; it does not count as failed."""
+    def hand_back(self, reason: str, replica: Replica | None = None) -> None:
+        """Stop all that runs here, or on that replica, to be run again elsewhere or later; it is not a failure."""
         for run in list(self._runs.values()):
-            run.stop(Outcome.RETURNED, reason)
+            if replica is None or run.replica is replica:
+                self._stop(run, Outcome.RETURNED, reason)
+
+    async def _end(self) -> None:
+        """Wait until everything is answered for, but not for ever."""
+        try:
+            async with asyncio.timeout(STOP_WITHIN):
+                await self._idle.wait()
+        except TimeoutError:
+            late = ", ".join(run.id for run in self._unanswered)
+            log.error("%s: told to stop, %s did not end within %g s", self.host.name, late, STOP_WITHIN)
 
     def status(self) -> WorkerStatus:
         """Return what the scheduler needs to know."""
@@ -169,38 +125,58 @@ class Worker:
             cancel = _as(message, TaskCancel)
             run = self._runs.get(f"{cancel.plan}/{cancel.name}")
             if run is not None and run.attempt == cancel.attempt:
-                run.stop(Outcome.CANCELLED, cancel.reason)
+                self._stop(run, Outcome.CANCELLED, cancel.reason)
             return True
         return False
+
+    def begin_waiting(self) -> None:
+        """Begin what waits for a replica, as far as there are free ones."""
+        while self._waiting and len(self._busy) < len(self.host.replicas):
+            replica = next(r for r in self.host.replicas if r not in self._busy)
+            self._begin(self._waiting.popleft(), replica)
 
     def _accept(self, run: Run) -> None:
         known = self._runs.get(run.id)
         if known is not None:
             if known.attempt >= run.attempt:
                 return
-            known.stop(Outcome.CANCELLED, f"attempt {run.attempt} has begun")
+            self._stop(known, Outcome.CANCELLED, f"attempt {run.attempt} has begun")
         self._runs[run.id] = run
+        self._unanswered.add(run)
         self._idle.clear()
-        if len(self._busy) < len(self.host.replicas):
-            self._begin(run)
+        self._waiting.append(run)
+        if self.draining:
+            self._stop(run, Outcome.RETURNED, "the worker drains")
         else:
-            self._waiting.append(run)
+            self.begin_waiting()
 
-    def _begin(self, run: Run) -> None:
-        replica = next(r for r in self.host.replicas if r not in self._busy)
-        self._busy.add(replica)
-        run.running = self.host.runtime.loop.create_task(self._run(run, replica), name=run.id)
+    def _stop(self, run: Run, outcome: Outcome, reason: str) -> None:
+        run.stop(outcome, reason)
+        if run in self._waiting:
+            self._waiting.remove(run)
+            self._begin(run, None)
 
-    async def _run(self, run: Run, replica: Replica) -> None:
+    def _begin(self, run: Run, replica: Replica | None) -> None:
+        """Run an attempt on a replica, or without one only answer for it."""
+        if replica is not None:
+            run.replica = replica
+            self._busy.add(replica)
+        self.host.runtime.loop.create_task(self._run(run), name=run.id)
+
+    async def _run(self, run: Run) -> None:
         SUBJECT.set(run.subject)
+        run.running = asyncio.current_task()
         clock = run.clock
         began = clock.monotonic()
         try:
-            outcome, output, error = await self._attempt(run, replica)
+            outcome, output, error = await carry_out(run, self.tasks.get(run.kind))
         finally:
-            self._busy.discard(replica)
+            run.running = None
+            if run.replica is not None:
+                self._busy.discard(run.replica)
             if self._runs.get(run.id) is run:
                 del self._runs[run.id]
+            self.begin_waiting()
         writes = run.writes if outcome is Outcome.DONE else ()
         result = TaskResult(
             run.plan,
@@ -213,45 +189,12 @@ class Worker:
             error,
             writes,
         )
-        await self.tell(PROJECT_MANAGER, "task.result", result)
-        self._next()
-
-    def _next(self) -> None:
-        if self._waiting and len(self._busy) < len(self.host.replicas):
-            self._begin(self._waiting.popleft())
-        elif not self._runs:
-            self._idle.set()
-
-    async def _attempt(self, run: Run, replica: Replica) -> tuple[Outcome, Any, str]:
-        """Run the handler and return what came of it; nothing that a handler does gets past this."""
-        assignment = run.assignment
-        if run.stop_as is not None:
-            return run.stop_as, None, run.stop_reason
-        handler = self.tasks.get(assignment.kind)
-        if handler is None:
-            return Outcome.REFUSED, None, f"{self.host.name} does not run tasks of kind {assignment.kind!r}"
-        message = Message(assignment.kind, assignment.payload)
-        timeout = asyncio.timeout(assignment.timeout)
         try:
-            async with timeout:
-                output = handler.check_result(await handler.call(replica.agent, message, run))
-            return Outcome.DONE, _plain(output), ""
-        except TaskFailed as error:
-            return Outcome.FAILED if error.retry else Outcome.REFUSED, _plain(error.output), str(error)
-        except EffectUnknown as error:
-            return Outcome.UNKNOWN, None, str(error)
-        except InvalidPayload as error:
-            return Outcome.REFUSED, None, str(error)
-        except asyncio.CancelledError:
-            return run.stop_as or Outcome.CANCELLED, None, run.stop_reason or "cancelled from within"
-        except Exception as error:
-            if timeout.expired():
-                return Outcome.FAILED, None, f"no end after its timeout of {assignment.timeout:g} s"
-            log.info("%s failed", run.id, exc_info=error)
-            return Outcome.FAILED, None, f"{error.__class__.__name__}: {error}"
-        except SystemExit as error:
-            self.host.crashed(replica, error)
-            return Outcome.FAILED, None, f"the handler called sys.exit({error.code!r})"
+            await self.tell(PROJECT_MANAGER, "task.result", result)
+        finally:
+            self._unanswered.discard(run)
+            if not self._unanswered:
+                self._idle.set()
 
     async def _beat(self) -> None:
         while True:
@@ -261,14 +204,3 @@ class Worker:
 
 def _as(message: Message, kind: type[Any]) -> Any:
     return message.payload if message.payload.__class__ is kind else message.read(kind)
-
-
-def _plain(output: object) -> object:
-    """Return an output as JSON can carry it; raises `InvalidPayload` where it cannot."""
-    if output is None or output.__class__ in (str, int, bool):
-        return output
-    try:
-        dump = getattr(output, "model_dump", None)
-        return dump(mode="json") if dump is not None else msgspec.to_builtins(output, str_keys=True)
-    except (TypeError, ValueError) as error:
-        raise InvalidPayload(f"the output cannot be stored: {error}") from error

@@ -61,7 +61,7 @@ async def team() -> AsyncIterator[tuple[Team, Ends]]:
     """Run a team with one worker agent that takes as many tasks at once as are in flight."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "team.toml"
-        path.write_text(f'[agents.bench]\nreplicas = {IN_FLIGHT}\n')
+        path.write_text(f"[agents.bench]\nreplicas = {IN_FLIGHT}\n")
         plugin = Plugin(PluginKind.AGENT, "bench", "benchmarks", "0", f"{Worker.__module__}:Worker")
         catalog = Catalog([*discover().plugins, plugin])
         async with Team(load_team_file(path, environ={}, catalog=catalog)) as running:
