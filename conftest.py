@@ -1,0 +1,3 @@
+"""What the tests of the kernel and of every plugin share."""
+
+pytest_plugins = ["tests.services.fixtures"]

@@ -1,0 +1,10 @@
+"""Real servers for the tests, each on a free loopback port with a data directory of its own."""
+
+from __future__ import annotations
+
+from tests.services.redis import RedisServer
+from tests.services.service import Service
+
+SERVERS: dict[str, type[Service]] = {server.name: server for server in (RedisServer,)}
+
+__all__ = ["SERVERS", "RedisServer"]

@@ -1,0 +1,49 @@
+"""Fixtures that start servers when a test first asks, and keep them for the whole run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import TypeVar
+
+import pytest
+
+from tests.services.service import Service
+
+S = TypeVar("S", bound=Service)
+Started = Callable[[type[S]], S]
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started[Service]]:
+    """Return the one running server of a class; skips where it cannot be had, and fails under CI."""
+    running: dict[type[Service], Service] = {}
+    with ExitStack() as stack:
+
+        def get(kind: type[Service]) -> Service:
+            if kind not in running:
+                server = kind(tmp_path_factory.mktemp(kind.name))
+                reason = "" if server.given else kind.missing()
+                if reason:
+                    refuse(reason)
+                stack.callback(server.stop)
+                running[kind] = server
+            running[kind].start()
+            return running[kind]
+
+        yield get
+
+
+def refuse(reason: str) -> None:
+    """Skip the running test, or fail it under CI, where nothing may be left out."""
+    if os.environ.get("CI"):
+        pytest.fail(f"CI must run this: {reason}")
+    pytest.skip(reason)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what asks for a server, so that nobody forgets to."""
+    for item in items:
+        if "service" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.integration)
