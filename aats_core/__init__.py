@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aats_core.agent import Agent, Effects, TaskContext
-    from aats_core.broker import Broker, DeadLetter, Delivery, Subscription
+    from aats_core.broker import Broker, DeadLetter, Delivery, GroupStatus, Subscription, TopicStatus
     from aats_core.clock import Clock, RealClock, VirtualClock
     from aats_core.errors import (
         AatsError,
@@ -80,6 +80,7 @@ __all__ = [
     "EffectUnknown",
     "Effects",
     "GraphStore",
+    "GroupStatus",
     "Health",
     "HealthStatus",
     "Insert",
@@ -112,6 +113,7 @@ __all__ = [
     "TaskFailed",
     "TaskState",
     "TeamInfo",
+    "TopicStatus",
     "UnknownReceiver",
     "Update",
     "VectorStore",
@@ -125,7 +127,7 @@ __all__ = [
 
 _HOMES = {
     "agent": ("Agent", "Effects", "TaskContext"),
-    "broker": ("Broker", "DeadLetter", "Delivery", "Subscription"),
+    "broker": ("Broker", "DeadLetter", "Delivery", "GroupStatus", "Subscription", "TopicStatus"),
     "clock": ("Clock", "RealClock", "VirtualClock"),
     "handlers": ("on", "subscribe", "task"),
     "health": ("Health", "HealthStatus"),

@@ -86,6 +86,23 @@ class DeadLetter(msgspec.Struct, frozen=True):
     time: float
 
 
+class GroupStatus(msgspec.Struct, frozen=True):
+    """A group: how many consumers it has, how many messages `wait` (delayed ones too), how many are held unsettled."""
+
+    name: str
+    consumers: int
+    waiting: int
+    held: int
+
+
+class TopicStatus(msgspec.Struct, frozen=True):
+    """A topic, or a pattern that groups subscribed to: its groups by name, and how many dead letters it has."""
+
+    topic: str
+    groups: tuple[GroupStatus, ...] = ()
+    dead: int = 0
+
+
 class Broker(ABC):
     """Carries messages. A subclass is built from its settings, does nothing before `connect`, and keeps these promises.
 
@@ -94,7 +111,8 @@ class Broker(ABC):
     2. At least once: what a consumer does not settle, because it died or its lease ran out, is delivered again.
     3. After `max_attempts` deliveries a message is in the dead letters of its topic, and can be replayed.
     4. Consumers of one group share the messages; every group gets every message. A topic to subscribe to may hold
-       `*` for any one of its dot-separated words; a group belongs to that topic or pattern.
+       `*` for any one of its dot-separated words; a group belongs to that topic or pattern. An ephemeral group is
+       its one consumer's own and ends with it, where that died no later than a lease afterwards.
     5. Messages of one topic with the same key reach a group in the order they were published: one is not delivered
        while an earlier one is unsettled, whatever their priorities.
     6. A waiting message of smaller `priority` number is delivered before one of a larger.
@@ -126,7 +144,7 @@ class Broker(ABC):
         """Hand over messages in order; returns when all are confirmed, raises when one may not be."""
 
     @abstractmethod
-    def subscribe(self, topic: str, group: str, *, prefetch: int = 100) -> Subscription:
+    def subscribe(self, topic: str, group: str, *, prefetch: int = 100, ephemeral: bool = False) -> Subscription:
         """Return a consumer of that topic (or pattern) for that group; it does nothing before it is entered."""
 
     @abstractmethod
@@ -148,6 +166,10 @@ class Broker(ABC):
     @abstractmethod
     async def purge(self, topic: str, ids: Sequence[str] | None = None) -> int:
         """Delete those dead letters of a topic, or all of them, and return how many there were."""
+
+    @abstractmethod
+    async def topics(self) -> list[TopicStatus]:
+        """Return every topic and pattern that has a group or dead letters, whoever made them, by name."""
 
     @abstractmethod
     async def health(self) -> Health:

@@ -110,10 +110,11 @@ class Runtime:
         return f"agent.tasks.{name}", f"agent.tasks.{name}.{self.info.node}"
 
     def subscription(self, topic: str, group: str) -> Subscription:
-        """Return a subscription to a topic of this team."""
+        """Return a subscription to a topic of this team; what is sent to this very process ends with it."""
         if self.broker is None:
             raise WiringError(f"{group} subscribes to {topic}, which needs a broker")
-        return self.broker.subscribe(f"{self.info.namespace}.{topic}", group)
+        own = topic.endswith(f".{self.info.node}")
+        return self.broker.subscribe(f"{self.info.namespace}.{topic}", group, ephemeral=own)
 
     # Messages
 

@@ -34,8 +34,8 @@ PARTS = """
             self.connected = False
         async def health(self) -> Health:
             return Health()
-        publish = publish_many = dead_letter = dead_letters = replay = purge = connect
-        def subscribe(self, topic, group, *, prefetch=100): ...
+        publish = publish_many = dead_letter = dead_letters = replay = purge = topics = connect
+        def subscribe(self, topic, group, *, prefetch=100, ephemeral=False): ...
 
     class FileSettings(StoreSettings):
         dsn: str = ""

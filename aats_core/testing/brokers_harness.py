@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self, TypeVar
 
 import pytest
 
-from aats_core.broker import Broker, DeadLetter, Delivery, Subscription
+from aats_core.broker import Broker, DeadLetter, Delivery, Subscription, TopicStatus
 from aats_core.message import Message, new_id
 
 H = TypeVar("H", bound="BrokerHarness")
@@ -193,6 +193,20 @@ class BrokerHarness(ABC):
         found = await self.within(wait(), f"there were not {count} dead letters of {topic}")
         assert len(found) == count, f"expected {count} dead letters, found {[letter.message for letter in found]}"
         return found
+
+    async def status(self, broker: Broker, topic: str) -> TopicStatus | None:
+        """Return what a broker tells of a topic or pattern."""
+        return next((status for status in await broker.topics() if status.topic == topic), None)
+
+    async def eventually(self, look: Callable[[], Awaitable[object]], expected: object) -> None:
+        """Look until what is expected is seen."""
+        seen: object = None
+        try:
+            async with asyncio.timeout(self.patience):
+                while (seen := await look()) != expected:  # noqa: ASYNC110 - brokers tell of none
+                    await asyncio.sleep(0.01)
+        except TimeoutError as error:
+            raise AssertionError(f"expected {expected}, but saw {seen} after {self.patience:g} s") from error
 
     def new_topic(self) -> str:
         """Return a topic of two words that no other test uses."""

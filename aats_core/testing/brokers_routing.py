@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 
-from aats_core.broker import Broker, Subscription
+from aats_core.broker import Broker, GroupStatus, Subscription, TopicStatus
 from aats_core.testing.brokers_harness import BrokerHarness, create_group, promise, publish_all
 
 
@@ -105,3 +105,63 @@ class RoutingPromises(BrokerHarness):
                 await publish_all(broker, other, other)
             await publish_all(broker, topic, "mine")
             await self.expect(subscription, "mine")
+
+    @promise(4)
+    async def test_an_ephemeral_group_is_a_group_while_it_lasts(self, broker: Broker) -> None:
+        topic = self.new_topic()
+        async with (
+            broker.subscribe(topic, "one", ephemeral=True) as one,
+            broker.subscribe(f"{topic.partition('.')[0]}.*", "two", ephemeral=True) as two,
+        ):
+            await publish_all(broker, topic, "m")
+            (delivery,) = await self.expect(one, "m")
+            await delivery.nack()
+            (again,) = await self.expect(one, "m")
+            assert again.attempt == 2, "what was given back came with its attempts forgotten"
+            await again.ack()
+            while (await self.receive(two)).topic != topic:
+                pass
+
+    @promise(4)
+    async def test_nothing_waits_for_an_ephemeral_group_that_ended(self, broker: Broker) -> None:
+        topic = self.new_topic()
+        async with broker.subscribe(topic, "g", ephemeral=True) as subscription:
+            await publish_all(broker, topic, "held", "waiting")
+            await self.expect(subscription, "held")
+        await publish_all(broker, topic, "into the void")
+        async with broker.subscribe(topic, "g", ephemeral=True) as subscription:
+            await publish_all(broker, topic, "after")
+            await self.expect(subscription, "after")
+
+    @promise(4, short_lease=True)
+    async def test_an_ephemeral_group_ends_with_its_client(self, broker: Broker) -> None:
+        topic = self.new_topic()
+        async with self.client() as other:
+            await other.subscribe(topic, "g", ephemeral=True).__aenter__()
+        await self.advance_time(self.lease)
+        await self.eventually(lambda: self.status(broker, topic), None)
+
+    @promise(4)
+    async def test_topics_tell_what_waits_and_who_consumes(self, broker: Broker) -> None:
+        topic = self.new_topic()
+        await create_group(broker, topic, "idle")
+        async with broker.subscribe(topic, "busy", prefetch=1) as busy, self.client() as other:
+            await publish_all(broker, topic, 1, 2, 3)
+            delivery = await self.receive(busy)
+            expected = TopicStatus(topic, (GroupStatus("busy", 1, 2, 1), GroupStatus("idle", 0, 3, 0)))
+            await self.eventually(lambda: self.status(other, topic), expected)
+            await delivery.ack()
+            await self.receive(busy)
+            expected = TopicStatus(topic, (GroupStatus("busy", 1, 1, 1), GroupStatus("idle", 0, 3, 0)))
+            await self.eventually(lambda: self.status(other, topic), expected)
+
+    @promise(4)
+    async def test_topics_tell_of_patterns_and_dead_letters(self, broker: Broker) -> None:
+        topic = self.new_topic()
+        async with broker.subscribe(f"{topic}.*", "g") as subscription, self.client() as other:
+            await publish_all(broker, f"{topic}.a", "dead", "alive")
+            await (await self.receive(subscription)).reject(reason="broken")
+            await self.receive(subscription)
+            expected = TopicStatus(f"{topic}.*", (GroupStatus("g", 1, 0, 1),))
+            await self.eventually(lambda: self.status(other, f"{topic}.*"), expected)
+            await self.eventually(lambda: self.status(other, f"{topic}.a"), TopicStatus(f"{topic}.a", dead=1))

@@ -11,7 +11,7 @@ from typing import Any, Self
 from aats_broker_memory import MemoryBroker
 from msgspec.structs import replace
 
-from aats_core.broker import DeadLetter, Delivery, Subscription
+from aats_core.broker import DeadLetter, Delivery, Subscription, TopicStatus
 from aats_core.errors import BrokerUnavailable, InvalidPayload
 from aats_core.health import Health
 from aats_core.message import Message
@@ -234,16 +234,16 @@ class PurgesEverything(RemoteBroker):
 
 @fails("every_group_gets_every_message", "an_unsettled_message_of_a_key_holds_back_no_other_group")
 class HasOneGroup(RemoteBroker):
-    def subscribe(self, topic: str, group: str, *, prefetch: int = 100) -> Subscription:
-        return super().subscribe(topic, "the group", prefetch=prefetch)
+    def subscribe(self, topic: str, group: str, **options: Any) -> Subscription:
+        return super().subscribe(topic, "the group", **options)
 
 
 @fails("consumers_of_a_group_share_its_messages", "a_group_keeps_its_messages_while_it_has_no_consumer")
 class HasNoGroups(RemoteBroker):
     numbers = itertools.count()
 
-    def subscribe(self, topic: str, group: str, *, prefetch: int = 100) -> Subscription:
-        return super().subscribe(topic, f"{group}{next(self.numbers)}", prefetch=prefetch)
+    def subscribe(self, topic: str, group: str, **options: Any) -> Subscription:
+        return super().subscribe(topic, f"{group}{next(self.numbers)}", **options)
 
 
 @fails("a_group_gets_what_is_published_after_it_exists")
@@ -263,8 +263,8 @@ class TellsTheWholeHistory(RemoteBroker):
 
 @fails("a_group_belongs_to_its_topic")
 class KnowsGroupsByNameAlone(RemoteBroker):
-    def subscribe(self, topic: str, group: str, *, prefetch: int = 100) -> Subscription:
-        return super().subscribe(self.server.notes.setdefault(group, topic), group, prefetch=prefetch)
+    def subscribe(self, topic: str, group: str, **options: Any) -> Subscription:
+        return super().subscribe(self.server.notes.setdefault(group, topic), group, **options)
 
 
 @fails("a_star_is_exactly_one_word")
@@ -277,3 +277,35 @@ class StretchesTheStar(RemoteBroker):
 class IgnoresCase(RemoteBroker):
     async def publish(self, topic: str, message: Message, **options: Any) -> None:
         await super().publish(topic.lower(), message, **options)
+
+
+@fails("nothing_waits_for_an_ephemeral_group_that_ended", "an_ephemeral_group_ends_with_its_client")
+class KeepsEphemeralGroups(RemoteBroker):
+    def subscribe(self, topic: str, group: str, *, prefetch: int = 100, ephemeral: bool = False) -> Subscription:
+        return super().subscribe(topic, group, prefetch=prefetch)
+
+
+@fails("an_ephemeral_group_is_a_group_while_it_lasts")
+class LosesWhatAnEphemeralGroupGivesBack(RemoteBroker):
+    def subscribe(self, topic: str, group: str, *, prefetch: int = 100, ephemeral: bool = False) -> Subscription:
+        subscription = super().subscribe(topic, group, prefetch=prefetch, ephemeral=ephemeral)
+        if ephemeral:
+            self.server.notes[self.Held] = subscription
+        return subscription
+
+    class Held(RemoteDelivery):
+        async def nack(self, *, delay: float = 0.0, reason: str = "") -> None:
+            if self.broker.server.notes.get(self.broker.Held):
+                await self.inner.ack()
+            else:
+                await self.inner.nack(delay=delay, reason=reason)
+
+
+@fails("topics_tell_what_waits_and_who_consumes", "topics_tell_of_patterns_and_dead_letters")
+class KnowsOnlyItsOwnTopics(RemoteBroker):
+    def subscribe(self, topic: str, group: str, **options: Any) -> Subscription:
+        self.server.notes[self, topic] = True
+        return super().subscribe(topic, group, **options)
+
+    async def topics(self) -> list[TopicStatus]:
+        return [status for status in await super().topics() if (self, status.topic) in self.server.notes]

@@ -90,8 +90,8 @@ class RemoteBroker(MemoryBroker):
         await self.reach()
         await super().publish(topic, message, key=key, not_before=not_before)
 
-    def subscribe(self, topic: str, group: str, *, prefetch: int = 100) -> Subscription:
-        return self.Consumer(super().subscribe(topic, group, prefetch=prefetch), self)
+    def subscribe(self, topic: str, group: str, *, prefetch: int = 100, ephemeral: bool = False) -> Subscription:
+        return self.Consumer(super().subscribe(topic, group, prefetch=prefetch, ephemeral=ephemeral), self)
 
     async def health(self) -> Health:
         return await super().health() if self.server.up.is_set() else Health(HealthStatus.DOWN, "the server is away")

@@ -9,7 +9,7 @@ from aats_broker_memory.exchange import Exchange
 from aats_broker_memory.group import Group
 from aats_broker_memory.settings import MemorySettings
 from aats_broker_memory.subscription import MemorySubscription
-from aats_core.broker import Broker, DeadLetter
+from aats_core.broker import Broker, DeadLetter, TopicStatus
 from aats_core.clock import Clock, RealClock
 from aats_core.errors import BrokerUnavailable, InvalidRequest
 from aats_core.health import Health, HealthStatus
@@ -70,7 +70,7 @@ class MemoryBroker(Broker):
         for message in messages:
             await self.publish(topic, message, key=key)
 
-    def subscribe(self, topic: str, group: str, *, prefetch: int = 100) -> MemorySubscription:
+    def subscribe(self, topic: str, group: str, *, prefetch: int = 100, ephemeral: bool = False) -> MemorySubscription:
         """Return a consumer; raises `InvalidRequest` where it could never hold a message."""
         if prefetch < 1:
             raise InvalidRequest(f"{topic}: prefetch is {prefetch}, a consumer needs at least 1")
@@ -79,10 +79,15 @@ class MemoryBroker(Broker):
             if not self._connected:
                 raise BrokerUnavailable(_UNCONNECTED)
             self._subscriptions[subscription] = None
-            return self.exchange.group(topic, group)
+            joined = self.exchange.group(topic, group)
+            joined.consumers += 1
+            return joined
 
         def leave(subscription: MemorySubscription) -> None:
             self._subscriptions.pop(subscription, None)
+            subscription.group.consumers -= 1
+            if ephemeral:
+                self.exchange.drop(subscription.group)
 
         return MemorySubscription(join, leave, self.exchange.leases, prefetch=prefetch)
 
@@ -111,6 +116,10 @@ class MemoryBroker(Broker):
         for kept in found:
             self.exchange.letters.remove(kept.letter)
         return len(found)
+
+    async def topics(self) -> list[TopicStatus]:
+        """Return what there is in this process."""
+        return self.exchange.topics()
 
     async def health(self) -> Health:
         """Say which groups are full, and whether dead letters had to be dropped."""

@@ -10,7 +10,7 @@ from aats_broker_memory.letters import DeadLetters
 from aats_broker_memory.settings import MemorySettings
 from aats_broker_memory.subscription import EVERY, MemoryDelivery
 from aats_broker_memory.timers import Expiry, Timers
-from aats_core.broker import DeadLetter, topic_matches
+from aats_core.broker import DeadLetter, GroupStatus, TopicStatus, topic_matches
 from aats_core.clock import Clock
 from aats_core.errors import BrokerError, BrokerUnavailable, MessageTooLarge
 from aats_core.message import Message, decode, encode
@@ -64,6 +64,20 @@ class Exchange:
             )
             self._routes.clear()
         return found
+
+    def drop(self, group: Group) -> None:
+        """End a group; what it holds is gone, and nobody waits for room in it any longer."""
+        self._groups.pop((group.topic, group.name), None)
+        self._routes.clear()
+        group.room.release()
+
+    def topics(self) -> list[TopicStatus]:
+        """Return the topics with their groups, by name."""
+        groups: dict[str, list[GroupStatus]] = {}
+        for (topic, _), group in sorted(self._groups.items()):
+            groups.setdefault(topic, []).append(group.status())
+        dead = self.letters.counts()
+        return [TopicStatus(topic, tuple(groups.get(topic, ())), dead[topic]) for topic in sorted({*groups, *dead})]
 
     def full(self) -> list[Group]:
         """Return the groups that have no room left."""

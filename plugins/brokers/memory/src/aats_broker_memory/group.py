@@ -9,6 +9,7 @@ from functools import partial
 
 from aats_broker_memory.permits import Permits
 from aats_broker_memory.timers import Timers
+from aats_core.broker import GroupStatus
 from aats_core.clock import Clock
 from aats_core.message import Message
 
@@ -46,6 +47,9 @@ class Group:
     ) -> None:
         self.topic = topic
         self.name = name
+        self.consumers = 0
+        self._capacity = capacity
+        self._held = 0
         self.room = Permits(capacity)
         self.ready = Permits(0)
         self._max_attempts = max_attempts
@@ -68,13 +72,21 @@ class Group:
         """Return the next message and count the attempt; a permit of `ready` has been taken for it."""
         entry = heapq.heappop(self._heap)[2]
         entry.attempt += 1
+        self._held += 1
         return entry
+
+    def status(self) -> GroupStatus:
+        """Return the group's figures."""
+        waiting = self._capacity - self.room.free - self._held
+        return GroupStatus(self.name, self.consumers, waiting, self._held)
 
     def give_back(self, entry: Entry, *, delay: float, reason: str) -> None:
         """Deliver a message again after some seconds, or bury it if this was its last attempt."""
         if entry.attempt >= self._max_attempts:
             self.bury(entry, reason)
-        elif delay > 0:
+            return
+        self._held -= 1
+        if delay > 0:
             self._timers.call_at(self._clock.monotonic() + delay, partial(self._make_ready, entry))
         else:
             self._make_ready(entry)
@@ -86,6 +98,7 @@ class Group:
 
     def finish(self, entry: Entry) -> None:
         """Forget a message, and let the next of its key go on."""
+        self._held -= 1
         self.room.put()
         if entry.key is not None:
             place = (entry.topic, entry.key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
@@ -48,6 +49,10 @@ class DeadLetters:
         """Return the letters of a topic or pattern, all or the named ones, oldest first."""
         found = [kept for kept in self._kept.values() if topic_matches(topic, kept.letter.topic)]
         return found if ids is None else [kept for kept in found if kept.letter.id in set(ids)]
+
+    def counts(self) -> Counter[str]:
+        """Return how many letters each topic has."""
+        return Counter(kept.letter.topic for kept in self._kept.values())
 
     def remove(self, letter: DeadLetter) -> None:
         """Forget a letter."""

@@ -20,21 +20,21 @@ class Waiters(Protocol):
 class Permits:
     """A number of permits; who finds none left waits for the next, first come, first served."""
 
-    __slots__ = ("_free", "_waiting")
+    __slots__ = ("_waiting", "free")
 
     def __init__(self, free: int) -> None:
-        self._free = free
+        self.free = free
         self._waiting: OrderedDict[asyncio.Future[bool], None] = OrderedDict()
 
     @property
     def exhausted(self) -> bool:
         """Whether the next to come would have to wait."""
-        return not self._free
+        return not self.free
 
     def take_now(self) -> bool:
         """Take a permit if one is free, and tell whether it was."""
-        if self._free:
-            self._free -= 1
+        if self.free:
+            self.free -= 1
             return True
         return False
 
@@ -65,4 +65,9 @@ class Permits:
             if not future.done():
                 future.set_result(True)
                 return
-        self._free += 1
+        self.free += 1
+
+    def release(self) -> None:
+        """Give a permit to everyone who waits."""
+        while self._waiting:
+            self.put()
