@@ -90,7 +90,7 @@ class _Connection:
             ) from error
         finally:
             del self._waiting[number]
-        return msgspec.convert(reply.result, type=operation.returns)
+        return msgspec.json.decode(reply.result, type=operation.returns)
 
     async def stream(self, operation: Operation, arguments: dict[str, Any]) -> AsyncIterator[Any]:
         """Yield what the operation yields."""
@@ -102,7 +102,7 @@ class _Connection:
                 if reply.end:
                     ended = True
                     return
-                yield msgspec.convert(reply.item, type=operation.returns)
+                yield msgspec.json.decode(reply.item, type=operation.returns)
         finally:
             del self._waiting[number]
             if not ended and self._lost is None:

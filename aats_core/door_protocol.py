@@ -15,7 +15,7 @@ import typing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -28,6 +28,14 @@ REQUEST_LIMIT = 16 * 1024 * 1024
 
 _SOCKET = "aats.sock"
 _LONGEST_ADDRESS = 107  # bytes of sockaddr_un.sun_path without its final zero
+
+
+NOTHING = msgspec.Raw(b"null")
+
+if TYPE_CHECKING:
+    Value = Any
+else:
+    Value = msgspec.Raw  # what a client leaves undecoded until it knows the type; a team puts any value there
 
 
 class Request(msgspec.Struct, omit_defaults=True):
@@ -51,8 +59,8 @@ class Reply(msgspec.Struct, omit_defaults=True):
     """One line from a team; exactly one of `result`, `item`, `error` and `end` is there."""
 
     id: int | None
-    result: Any = msgspec.UNSET
-    item: Any = msgspec.UNSET
+    result: Value = NOTHING
+    item: Value = NOTHING
     error: ErrorBody | None = None
     end: bool = False
 

@@ -62,6 +62,7 @@ class AgentHost:
         "_asleep",
         "_background",
         "_figures",
+        "_hears_replays",
         "_mailbox",
         "_supervisor",
         "factory",
@@ -92,6 +93,7 @@ class AgentHost:
         self.restarts = 0
         self.replicas = [Replica(self, factory()) for _ in range(settings.replicas)]
         self._asleep = settings.replicas
+        self._hears_replays = False
         self._mailbox: Mailbox[Message | Envelope] | None = None
         self._supervisor: Supervisor | None = None
         self._background: set[asyncio.Task[None]] | None = None
@@ -185,6 +187,12 @@ class AgentHost:
                 self.own(self._listen(topic, None))
         if self.worker is not None:
             self.worker.start()
+
+    def hear_replays(self) -> None:
+        """Listen to the broker for dead letters that come again, where nothing else ever comes by it."""
+        if not self._hears_replays:
+            self._hears_replays = True
+            self.own(self._listen(self.runtime.addresses(self.name)[0], None))
 
     async def stop(self) -> None:
         """Stop everything; what lies in the mailbox stays with the broker, or is dropped, and requests there fail."""

@@ -8,11 +8,13 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from aats_core.broker import DeadLetter, TopicStatus
 from aats_core.health import Health
 from aats_core.hooks import Hooks
 from aats_core.hookspecs import hookimpl
 from aats_core.policy import Policy, current_subject
 from aats_core.task import PROJECT_MANAGER, TASK_SCHEDULER, Plan, PlanRecord, PlanState, TaskRecord, TaskState
+from aats_core.topics import TeamTopics
 
 T = TypeVar("T")
 
@@ -134,12 +136,14 @@ class Operations:
         hooks: Hooks,
         status: Callable[[], Awaitable[TeamStatus]],
         drain: Callable[[], None],
+        topics: TeamTopics,
     ) -> None:
         self._ask_agent = ask
         self._policy = policy
         self._hooks = hooks
         self._status = status
         self._drain = drain
+        self._topics = topics
         self._watchers: set[asyncio.Queue[TaskEvent]] = set()
 
     async def submit(self, plan: Plan, key: str = "") -> PlanRecord:
@@ -202,6 +206,31 @@ class Operations:
         """Let running tasks finish within the team's grace time, assign nothing new, then stop the team."""
         self._policy.check("drain", "team")
         self._drain()
+
+    async def topics(self) -> list[TopicStatus]:
+        """Return the topics of the team that have a group or dead letters, and what waits there for whom."""
+        self._policy.check("list", "topics")
+        return await self._topics.status()
+
+    async def dead_letters(self, topic: str | None = None) -> list[DeadLetter]:
+        """Return the messages that nobody could handle, of a topic or pattern or of all, oldest first."""
+        self._policy.check("list", "dead-letters")
+        return await self._topics.dead_letters(topic)
+
+    async def edit_dead_letter(self, id: str, payload: Any) -> DeadLetter:
+        """Give the message of a dead letter another payload; returns the letter that takes its place."""
+        self._policy.check("edit", "dead-letters")
+        return await self._topics.edit(id, payload)
+
+    async def replay_dead_letters(self, ids: list[str]) -> int:
+        """Publish dead letters again, with fresh attempts, and return how many there were."""
+        self._policy.check("replay", "dead-letters")
+        return await self._topics.replay(ids)
+
+    async def purge_dead_letters(self, ids: list[str]) -> int:
+        """Delete dead letters and return how many there were."""
+        self._policy.check("purge", "dead-letters")
+        return await self._topics.purge(ids)
 
     async def watch(self, plan: str | None = None) -> AsyncIterator[TaskEvent]:
         """Yield task events as they happen, of one plan (until it has ended) or of all.

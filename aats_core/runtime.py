@@ -195,6 +195,8 @@ class Runtime:
         """Make a message that this process gave up a dead letter, and tell the observers."""
         topic = f"{self.info.namespace}.agent.tasks.{agent}"
         if self.broker is not None and not stored:
+            if self.local_only:
+                self.hosts[agent].hear_replays()
             await self.broker.dead_letter(topic, message, reason=reason, attempts=attempts)
         letter = DeadLetter(new_id(), topic, message, reason, attempts, self.clock.time())
         self.hooks.notify(hookspecs.message_dead, letter)

@@ -32,6 +32,7 @@ from aats_core.state_dir import StateDirectory
 from aats_core.store import RecordStore
 from aats_core.task import PROJECT_MANAGER, TASK_SCHEDULER
 from aats_core.team_file import TeamFile
+from aats_core.topics import TeamTopics
 from aats_core.version import VERSION
 from aats_core.worker import Worker
 
@@ -122,7 +123,12 @@ class Team:
         await self._open_backends(stack)
         self._runtime = await self._start_runtime(stack)
         self.operations = Operations(
-            self._runtime.request, self._policy, hooks=self.hooks, status=self._status, drain=self.request_stop
+            self._runtime.request,
+            self._policy,
+            hooks=self.hooks,
+            status=self._status,
+            drain=self.request_stop,
+            topics=TeamTopics(self._container.broker, section.namespace),
         )
         self.hooks.register(self, "kernel.team")
         await self._start_agents(stack)

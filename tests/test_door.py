@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aats_broker_memory import MemoryBroker, MemorySettings
 
 from aats_core import errors
 from aats_core.door import AT_ONCE, Door
@@ -30,6 +31,7 @@ from aats_core.hooks import Hooks
 from aats_core.operations import AgentStatus, Operations, TaskEvent, TeamStatus
 from aats_core.policy import AllowAll, Policy, current_subject
 from aats_core.task import Plan, PlanRecord, PlanState, Task, TaskRecord, TaskState
+from aats_core.topics import TeamTopics
 
 PLAN = Plan("demo", (Task("one", "shell.run"),))
 RECORD = PlanRecord("p1", "demo", counts={"ready": 1})
@@ -45,7 +47,12 @@ class FakeTeam:
         self.hold: asyncio.Event | None = None
         self.drained = False
         self.operations = Operations(
-            self.ask, policy or AllowAll(), hooks=Hooks(), status=self.status, drain=self.drain
+            self.ask,
+            policy or AllowAll(),
+            hooks=Hooks(),
+            status=self.status,
+            drain=self.drain,
+            topics=TeamTopics(MemoryBroker(MemorySettings()), "t"),
         )
 
     async def ask(self, receiver: str, type: str, payload: Any) -> Any:

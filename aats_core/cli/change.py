@@ -42,7 +42,7 @@ def settle(
     address: TeamAddress = HERE,
 ) -> None:
     """Decide what became of a task that a crash left in state unknown; its plan then goes on."""
-    value = _decode(output)
+    value = None if output is None else decode_json("--output", output)
     record = ask(address, lambda team: team.settle(id, outcome == "done", value, reason))
     if json:
         print_json(record)
@@ -56,15 +56,14 @@ def drain(*, address: TeamAddress = HERE) -> None:
     print("the team drains; what has not ended goes on when it is started again")
 
 
-def _decode(output: str | None) -> Any:
+def decode_json(option: str, text: str) -> Any:
+    """Return what an option's JSON says."""
     import msgspec
 
-    if output is None:
-        return None
     try:
-        return msgspec.json.decode(output)
+        return msgspec.json.decode(text)
     except msgspec.DecodeError as error:
-        raise UsageError(f"--output: not JSON: {error}; quote text twice: --output '\"text\"'") from error
+        raise UsageError(f"{option}: not JSON: {error}; quote text twice: {option} '\"text\"'") from error
 
 
 def _print_ids(what: str, ids: list[str], *, as_json: bool) -> None:
