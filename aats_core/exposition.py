@@ -8,7 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from aats_core.host import AgentHost
-from aats_core.metrics import BOUNDS, Histogram
+from aats_core.metrics import BOUNDS, BrokerFigures, Histogram
 
 Figure = Callable[[AgentHost], float]
 
@@ -55,6 +55,46 @@ class RuntimeCollector(Collector):
             histogram = host.figures.latency
             family.add_metric([host.name], _buckets(histogram), histogram.total)
         return family
+
+
+_BROKER_COUNTERS: Mapping[str, tuple[str, Callable[[BrokerFigures], float]]] = {
+    "aats_broker_published": ("Messages that the broker confirmed.", lambda figures: figures.published),
+    "aats_broker_delivered": ("Messages handed out by the broker.", lambda figures: figures.delivered),
+    "aats_broker_redelivered": ("Of those, not for the first time.", lambda figures: figures.redelivered),
+    "aats_broker_acknowledged": ("Deliveries settled as handled.", lambda figures: figures.acknowledged),
+    "aats_broker_returned": ("Deliveries given back to the broker.", lambda figures: figures.returned),
+    "aats_broker_dead": ("Messages that this process made dead letters.", lambda figures: figures.dead),
+}
+
+
+class BrokerCollector(Collector):
+    """Tells Prometheus of the broker's traffic in this process, and of what waits there for the whole team."""
+
+    def __init__(self, figures: BrokerFigures) -> None:
+        self._figures = figures
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics as they are now."""
+        figures = self._figures
+        for name, (text, figure) in _BROKER_COUNTERS.items():
+            yield CounterMetricFamily(name, text, value=figure(figures))
+        yield GaugeMetricFamily("aats_broker_held", "Deliveries that are not settled yet.", value=figures.held)
+        text = "Seconds from the making of a message to its delivery."
+        yield HistogramMetricFamily(
+            "aats_broker_latency_seconds", text, buckets=_buckets(figures.latency), sum_value=figures.latency.total
+        )
+        yield from self._topics()
+
+    def _topics(self) -> Iterator[Metric]:
+        waiting = GaugeMetricFamily("aats_topic_waiting", "Messages that wait.", labels=["topic", "group"])
+        consumers = GaugeMetricFamily("aats_topic_consumers", "Consumers of a group.", labels=["topic", "group"])
+        dead = GaugeMetricFamily("aats_topic_dead_letters", "Dead letters of a topic.", labels=["topic"])
+        for status in self._figures.topics:
+            dead.add_metric([status.topic], status.dead)
+            for group in status.groups:
+                waiting.add_metric([status.topic, group.name], group.waiting)
+                consumers.add_metric([status.topic, group.name], group.consumers)
+        yield from (waiting, consumers, dead)
 
 
 def _buckets(histogram: Histogram) -> list[tuple[str, float]]:

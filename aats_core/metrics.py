@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aats_core.broker import TopicStatus
 
 BOUNDS = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0)
 """Upper bounds of the latency buckets, in seconds; a last one has none."""
@@ -42,3 +46,33 @@ class HandlerFigures:
     def handled(self) -> int:
         """How many messages were handled, in whatever way it ended."""
         return self.latency.count
+
+
+class BrokerFigures:
+    """What went through the broker since the start: counts, and the seconds from a message's making to its delivery.
+
+    `held` of what was delivered nobody has settled; `topics` holds what waited when somebody last looked.
+    """
+
+    __slots__ = (
+        "acknowledged",
+        "dead",
+        "delivered",
+        "held",
+        "latency",
+        "published",
+        "redelivered",
+        "returned",
+        "topics",
+    )
+
+    def __init__(self) -> None:
+        self.published = 0
+        self.delivered = 0
+        self.redelivered = 0
+        self.acknowledged = 0
+        self.returned = 0
+        self.dead = 0
+        self.held = 0
+        self.latency = Histogram()
+        self.topics: list[TopicStatus] = []

@@ -18,11 +18,12 @@ from aats_core.clock import Clock, RealClock
 from aats_core.container import Container
 from aats_core.door import Door
 from aats_core.errors import AatsError, AgentFailed
-from aats_core.exposition import RuntimeCollector
+from aats_core.exposition import BrokerCollector, RuntimeCollector
 from aats_core.health import Health, HealthStatus
 from aats_core.hooks import Hooks
 from aats_core.host import AgentHost
 from aats_core.kinds import TaskKinds
+from aats_core.metered import MeteredBroker
 from aats_core.middleware import Middleware
 from aats_core.operations import AgentStatus, Operations, TeamStatus
 from aats_core.policy import AllowAll, Policy
@@ -128,7 +129,7 @@ class Team:
             hooks=self.hooks,
             status=self._status,
             drain=self.request_stop,
-            topics=TeamTopics(self._container.broker, section.namespace),
+            topics=self._topics,
         )
         self.hooks.register(self, "kernel.team")
         await self._start_agents(stack)
@@ -136,9 +137,10 @@ class Team:
         stack.push_async_callback(self._drain)
 
     async def _open_backends(self, stack: AsyncExitStack) -> None:
-        broker = self._container.broker
-        stack.push_async_callback(_quietly, "broker", broker.close)
-        await broker.connect()
+        self._broker = MeteredBroker(self._container.broker)
+        self._topics = TeamTopics(self._broker, self._info.namespace)
+        stack.push_async_callback(_quietly, "broker", self._broker.close)
+        await self._broker.connect()
         for name, store in self._container.stores.items():
             stack.push_async_callback(_quietly, f"stores.{name}", store.close)
             await store.connect()
@@ -147,13 +149,16 @@ class Team:
         integrations = self._container.integrations
         runtime = Runtime(
             hooks=self.hooks,
-            broker=self._container.broker,
+            broker=self._broker,
             records=self._primary(),
             clock=self._clock,
             info=self._info,
             middleware=[part for part in integrations.values() if isinstance(part, Middleware)],
         )
         self.metrics.register(RuntimeCollector(runtime.hosts))
+        self.metrics.register(BrokerCollector(self._broker.figures))
+        looking = asyncio.create_task(self._broker.look(self._topics, self._clock), name="broker lag")
+        stack.callback(looking.cancel)
         stack.push_async_callback(runtime.stop)
         await runtime.start()
         for name, integration in integrations.items():
