@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.services.brokers import BENCHES, Section
+
 ROOT = Path(__file__).parents[1]
 RELEASE = ROOT / "examples" / "release"
 PLUGIN = ROOT / "examples" / "plugin"
@@ -315,14 +317,15 @@ print(release_report.write_report(".", {str(tmp_path)!r}, "", None, {{
 
 
 class TestRelease:
-    def run(self, project: Path, tmp_path: Path) -> tuple[int, dict[str, Any], str]:
+    def run(self, project: Path, tmp_path: Path, broker: Section | None = None) -> tuple[int, dict[str, Any], str]:
         """Run the whole example on a project; returns exit code, outcome, and the report."""
         report = tmp_path / "report"
         inputs = {"source": project, "report": report, "python": sys.executable}
         answer = subprocess.run(
             [AATS, "run", RELEASE / "team.toml", "--plan", RELEASE / "plan.yaml", "--json"]
             + [word for name, value in inputs.items() for word in ("--input", f"{name}={value}")]
-            + ["--set", f"team.state_dir={tmp_path / 'state'}"],
+            + ["--set", f"team.state_dir={tmp_path / 'state'}"]
+            + [word for name, value in (broker or {}).items() for word in ("--set", f"broker.{name}={value}")],
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -342,6 +345,15 @@ class TestRelease:
         built = sorted(path.name for path in (tmp_path / "report" / "dist").iterdir())
         assert built == ["tiny-1.2.3-py3-none-any.whl", "tiny-1.2.3.tar.gz"]
         assert not list(project.rglob("__pycache__"))
+
+    @pytest.mark.parametrize("name", BENCHES)
+    def test_another_broker_changes_nothing(self, name: str, service: Any, project: Path, tmp_path: Path) -> None:
+        broker = BENCHES[name].section(service(BENCHES[name].server).url)
+
+        code, outcome, report = self.run(project, tmp_path, broker)
+
+        assert (code, outcome["state"], outcome["counts"]) == (0, "done", {"done": 11, "skipped": 1})
+        assert "Fit for a release: all 10 checks passed." in report
 
     def test_a_bad_project_is_not_and_the_run_says_why_and_what_did_not_run(self, tmp_path: Path) -> None:
         bad = write_project(tmp_path / "bad", __init__="def f(:\n")

@@ -1,0 +1,47 @@
+"""Fixtures of the fault tests, and the table of what they saw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.scene import Scene
+from tests.services.brokers import BENCHES
+from tests.services.proxy import FaultProxy
+
+TABLE = pytest.StashKey[list[tuple[Any, ...]]]()
+
+
+@pytest.fixture(params=sorted(BENCHES))
+def scene(request: pytest.FixtureRequest, service: Callable[[type[Any]], Any], tmp_path: Path) -> Iterator[Scene]:
+    """Yield a scene on each broker; afterwards nothing is lost, nothing happened twice, and that is noted."""
+    bench = BENCHES[request.param]
+    server = service(bench.server)
+    if server.given:
+        pytest.skip(f"faults need a {bench.name} of their own, not the one of AATS_TEST_{bench.name.upper()}_URL")
+    with FaultProxy(server.port) as proxy:
+        scene = Scene(bench, server, proxy, tmp_path)
+        try:
+            yield scene
+        finally:
+            scene.end()
+            server.start()
+    lost, repeated = len(scene.missing()), scene.repeated()
+    fault = request.node.name.partition("[")[0].removeprefix("test_").replace("_", " ")
+    detail = ", ".join(part for part in request.node.callspec.id.split("-") if part != request.param)
+    row = (bench.name, fault, detail, len(scene.confirmed), scene.refused, lost, repeated, scene.redelivered())
+    request.config.stash.setdefault(TABLE, []).append((*row, f"{scene.recovery:.1f}" if scene.recovery else ""))
+    assert (lost, repeated) == (0, 0)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print what the faults did, as a table for the documentation."""
+    rows = config.stash.get(TABLE, [])
+    if rows:
+        heads = ("broker", "fault", "kind", "confirmed", "refused", "lost", "repeated", "redelivered", "recovery (s)")
+        terminalreporter.section("faults")
+        for row in (heads, ("---",) * len(heads), *sorted(rows, key=str)):
+            terminalreporter.write_line(f"| {' | '.join(map(str, row))} |")
