@@ -63,7 +63,7 @@ def bench(session: nox.Session) -> None:
     programs = (path for path in (ROOT / "benchmarks").glob("*.py") if "__main__" in path.read_text())
     chosen = session.posargs or sorted(path.stem for path in programs)
     for name in chosen:
-        session.run("python", f"benchmarks/{name}.py")
+        session.run("python", f"benchmarks/{name}.py", env={"PYTHONPATH": str(ROOT)})
 
 
 @nox.session(venv_backend="venv")

@@ -1,0 +1,245 @@
+"""What our brokers are measured beside: each server's own driver as one would use it by hand, and FastStream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+from uuid import uuid4
+
+from aats_core.message import Message
+from tests.services.brokers import BENCHES, make_broker
+
+Received = Callable[[bytes], None]
+Publish = Callable[[bytes], Awaitable[object]]
+Way = Callable[[str, Received], Any]
+"""Opens a way through a server: an async context manager that yields how to publish, and calls back what came."""
+
+PREFETCH = 100
+
+
+@asynccontextmanager
+async def running(work: Awaitable[None]) -> AsyncIterator[None]:
+    """Run something beside what is inside."""
+    task = asyncio.ensure_future(work)
+    try:
+        yield
+    finally:
+        while not task.done():
+            task.cancel()  # redis-py may swallow a cancellation that comes while it reads
+            await asyncio.wait({task}, timeout=0.1)
+
+
+def aats(name: str) -> Way:
+    """Return the way through one of our brokers: every publish and every ack awaits its own confirmation."""
+
+    @asynccontextmanager
+    async def way(url: str, received: Received) -> AsyncIterator[Publish]:
+        broker, topic = make_broker(BENCHES[name].section(url)), f"bench.t{uuid4().hex}"
+        await broker.connect()
+
+        async def handle(delivery: Any) -> None:
+            await delivery.ack()
+            received(delivery.message.read(str).encode())
+
+        async def consume(subscription: Any) -> None:
+            async with asyncio.TaskGroup() as group:
+                async for delivery in subscription:
+                    group.create_task(handle(delivery))
+
+        async with broker.subscribe(topic, "g", prefetch=PREFETCH) as subscription, running(consume(subscription)):
+            yield lambda data: broker.publish(topic, Message("bench", data.decode()))
+        await broker.close()
+
+    return way
+
+
+@asynccontextmanager
+async def redis_calls(url: str, received: Received) -> AsyncIterator[Publish]:
+    """Redis Streams by redis-py, a command a call."""
+    from redis.asyncio import Redis
+
+    client, stream = Redis.from_url(url, max_connections=200), uuid4().hex
+    await client.xgroup_create(stream, "g", mkstream=True)
+
+    async def consume() -> None:
+        while True:
+            for _, entries in await client.xreadgroup("g", "c", {stream: ">"}, count=PREFETCH, block=1000):
+                for entry, fields in entries:
+                    await client.xack(stream, "g", entry)
+                    received(fields[b"d"])
+
+    async with client, running(consume()):
+        yield lambda data: client.xadd(stream, {"d": data})
+
+
+@asynccontextmanager
+async def redis_pipelined(url: str, received: Received) -> AsyncIterator[Publish]:
+    """Redis Streams by redis-py, what is asked for in one turn of the event loop in one pipeline."""
+    from redis.asyncio import Redis
+
+    from aats_core.batching import Batcher
+
+    client, stream = Redis.from_url(url, max_connections=200), uuid4().hex
+    await client.xgroup_create(stream, "g", mkstream=True)
+
+    async def send(batch: list[bytes]) -> list[Any]:
+        pipeline = client.pipeline(transaction=False)
+        for data in batch:
+            pipeline.xadd(stream, {"d": data})
+        return list(await pipeline.execute())
+
+    async def consume() -> None:
+        while True:
+            for _, entries in await client.xreadgroup("g", "c", {stream: ">"}, count=PREFETCH, block=1000):
+                await client.xack(stream, "g", *(entry for entry, _ in entries))
+                for _, fields in entries:
+                    received(fields[b"d"])
+
+    batcher: Batcher[bytes, Any] = Batcher(send)
+    async with client, running(consume()):
+        yield batcher.do
+
+
+@asynccontextmanager
+async def nats_calls(url: str, received: Received) -> AsyncIterator[Publish]:
+    """JetStream by nats-py: a durable pull consumer."""
+    import nats
+
+    client, name = await nats.connect(url), f"b{uuid4().hex}"
+    stream = client.jetstream()
+    await stream.add_stream(name=name, subjects=[name])
+    subscription = await stream.pull_subscribe(name, "g")
+
+    async def consume() -> None:
+        while True:
+            try:
+                messages = await subscription.fetch(PREFETCH, timeout=1)
+            except TimeoutError:
+                continue
+            for message in messages:
+                await message.ack()
+                received(message.data)
+
+    async with running(consume()):
+        yield lambda data: stream.publish(name, data)
+    await client.close()
+
+
+@asynccontextmanager
+async def rabbitmq_calls(url: str, received: Received) -> AsyncIterator[Publish]:
+    """A quorum queue by aio-pika, with publisher confirms."""
+    import aio_pika
+
+    connection, name = await aio_pika.connect(url), uuid4().hex
+    channel, sending = await connection.channel(), await connection.channel()
+    await channel.set_qos(PREFETCH)
+    queue = await channel.declare_queue(name, durable=True, arguments={"x-queue-type": "quorum"})
+
+    async def handle(message: Any) -> None:
+        await message.ack()
+        received(message.body)
+
+    await queue.consume(handle)
+    mode = aio_pika.DeliveryMode.PERSISTENT
+    yield lambda data: sending.default_exchange.publish(aio_pika.Message(data, delivery_mode=mode), name)
+    await queue.delete(if_unused=False, if_empty=False)
+    await connection.close()
+
+
+@asynccontextmanager
+async def kafka_calls(url: str, received: Received) -> AsyncIterator[Publish]:
+    """A topic by aiokafka: an idempotent producer, and a commit after each batch."""
+    from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+    servers, topic = url.removeprefix("kafka://"), uuid4().hex
+    async with AsyncExitStack() as stack:
+        producer = AIOKafkaProducer(bootstrap_servers=servers, enable_idempotence=True)
+        await producer.start()
+        stack.push_async_callback(producer.stop)
+        await producer.send_and_wait(topic, b"")
+        consumer = AIOKafkaConsumer(
+            topic, bootstrap_servers=servers, group_id=topic, enable_auto_commit=False, auto_offset_reset="latest"
+        )
+        await consumer.start()
+        stack.push_async_callback(consumer.stop)
+        await consumer.seek_to_end()
+
+        async def consume() -> None:
+            while True:
+                batches = await consumer.getmany(timeout_ms=1000, max_records=PREFETCH)
+                if batches:
+                    await consumer.commit()
+                for records in batches.values():
+                    for record in records:
+                        received(record.value)
+
+        await stack.enter_async_context(running(consume()))
+        yield lambda data: producer.send_and_wait(topic, data)
+
+
+@asynccontextmanager
+async def redis_faststream(url: str, received: Received) -> AsyncIterator[Publish]:
+    """Redis Streams by FastStream."""
+    from faststream.redis import RedisBroker, StreamSub
+
+    broker, stream = RedisBroker(url, logger=None, max_connections=200), uuid4().hex
+
+    @broker.subscriber(stream=StreamSub(stream, group="g", consumer="c", last_id=">", max_records=PREFETCH))
+    async def handle(data: bytes) -> None:
+        received(data)
+
+    async with broker:
+        await broker.start()
+        yield lambda data: broker.publish(data, stream=stream)
+
+
+@asynccontextmanager
+async def nats_faststream(url: str, received: Received) -> AsyncIterator[Publish]:
+    """JetStream by FastStream."""
+    from faststream.nats import JStream, NatsBroker, PullSub
+
+    broker, name = NatsBroker(url, logger=None), f"b{uuid4().hex}"
+
+    @broker.subscriber(name, stream=JStream(name), durable="g", pull_sub=PullSub(batch_size=PREFETCH))
+    async def handle(data: bytes) -> None:
+        received(data)
+
+    async with broker:
+        await broker.start()
+        yield lambda data: broker.publish(data, name, stream=name)
+
+
+@asynccontextmanager
+async def rabbitmq_faststream(url: str, received: Received) -> AsyncIterator[Publish]:
+    """A quorum queue by FastStream."""
+    from faststream.rabbit import Channel, QueueType, RabbitBroker, RabbitQueue
+
+    broker = RabbitBroker(url, logger=None, default_channel=Channel(prefetch_count=PREFETCH))
+    queue = RabbitQueue(uuid4().hex, queue_type=QueueType.QUORUM, durable=True)
+
+    @broker.subscriber(queue)
+    async def handle(data: bytes) -> None:
+        received(data)
+
+    async with broker:
+        await broker.start()
+        yield lambda data: broker.publish(data, queue, persist=True)
+
+
+@asynccontextmanager
+async def kafka_faststream(url: str, received: Received) -> AsyncIterator[Publish]:
+    """A topic by FastStream."""
+    from faststream import AckPolicy
+    from faststream.kafka import KafkaBroker
+
+    broker, topic = KafkaBroker(url.removeprefix("kafka://"), logger=None, enable_idempotence=True), uuid4().hex
+
+    @broker.subscriber(topic, group_id=topic, auto_offset_reset="latest", ack_policy=AckPolicy.ACK)
+    async def handle(data: bytes) -> None:
+        received(data)
+
+    async with broker:
+        await broker.start()
+        yield lambda data: broker.publish(data, topic)
