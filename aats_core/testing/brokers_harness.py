@@ -85,6 +85,8 @@ class BrokerHarness(ABC):
     """How many random sequences of calls are tried."""
     lacks: ClassVar[Mapping[int, str]] = {}
     """The promises that the broker cannot keep, by number, each with the reason; their tests are skipped."""
+    adds: ClassVar[Mapping[int, str]] = {}
+    """The promises that the plugin keeps where the server alone would not, by number, each with how it does that."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
+from tests.services.matrix import Matrix
 from tests.services.service import Service
 
 S = TypeVar("S", bound=Service)
@@ -47,3 +49,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "service" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.integration)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add what the tests of this repository take."""
+    parser.addoption("--matrix", type=Path, help="write the capability matrix of brokers into that page")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Count the outcomes of contract suites where a page is to be made of them."""
+    page = config.getoption("--matrix", None)
+    if page:
+        config.pluginmanager.register(Matrix(page))
