@@ -16,6 +16,7 @@ import pytest
 from aats_core.cli.failure import UsageError
 from aats_core.cli.new import new, plan_package
 from aats_core.plugins import PluginKind
+from tests.test_plugin_layout import RULES, Plugin, Rule, has_the_same_files, has_the_same_pyproject
 
 ROOT = Path(__file__).parents[1]
 PARTS = (".", "brokers/memory", "stores/sqlite", "agents/project-manager", "agents/task-scheduler")
@@ -179,6 +180,27 @@ class TestWriting:
         assert {path.suffix for path in files} <= {".md", ".py", ".toml", ".typed", ".yaml"}
         assert not [path for path in files if "${" in path.read_text("utf-8") or "/module/" in str(path)]
         assert len((written / name_of(kind) / "pyproject.toml").read_text("utf-8").splitlines()) < 30
+
+
+class TestLayout:
+    """Outside of this repository a plugin has a pyproject.toml of its own, and an agent a plan to try it with."""
+
+    @pytest.mark.parametrize("kind", PluginKind)
+    @pytest.mark.parametrize(
+        "rule", [rule for rule in RULES if rule is not has_the_same_pyproject], ids=lambda rule: rule.__name__
+    )
+    def test_it_is_laid_out_as_the_plugins_here(
+        self, kind: PluginKind, rule: Rule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        new(kind, f"aats-{kind}-registry", directory=tmp_path)
+        plugin = Plugin(kind, "registry", tmp_path / f"aats-{kind}-registry")
+        for trial in ("team.toml", "plan.yaml") if rule is has_the_same_files else ():
+            (plugin.path / trial).unlink(missing_ok=True)
+        monkeypatch.syspath_prepend(plugin.path / "src")
+        for name in [name for name in sys.modules if name.partition(".")[0] == plugin.module]:
+            del sys.modules[name]  # that of the test before, which lay elsewhere
+
+        assert list(rule(plugin)) == []
 
 
 class TestLint:

@@ -79,7 +79,7 @@ def test_fields_of_every_type_are_put_in_words(site, monkeypatch):
             bar: Annotated[str, Field(description="a | b", examples=["x"])] = "|"
         class B(Broker):
             Settings = S
-            connect = close = publish = publish_many = subscribe = dead_letter = None
+            connect = close = publish = publish_many = subscribe = dead_letter = topics = None
             dead_letters = replay = purge = health = None
     """
     site.add("acme-b", {"aats.brokers": {"memory": "acme_b:B"}}, modules={"acme_b": source})

@@ -161,8 +161,10 @@ class AgentContract(ABC):
             try:
                 await scenario(agent)
             finally:
-                await context.end()
-                await agent.stop()
+                try:
+                    await agent.stop()
+                finally:
+                    await context.end()
             assert asyncio.all_tasks() == before, "tasks are left running after the agent has stopped"
 
         with nothing_left(self.patience):

@@ -120,6 +120,7 @@ class GraphPromises(StoreHarness[GraphStore]):
         await graphs.put_node(name, "short", {"title": "Green tea"})
         await graphs.put_node(name, "long", {"title": "Tea", "notes": ["green things", "and many other words besides"]})
         await graphs.put_node(name, "other", {"title": "Black tea", "n": 5})
+        await graphs.put_node(name, "another", {"title": "Green grass"})
         found = await graphs.search(name, "GREEN tea")
         assert [node for node, _ in found] == ["short", "long"]
         assert [score for _, score in found] == sorted((score for _, score in found), reverse=True)

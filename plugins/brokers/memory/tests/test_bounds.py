@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Any
 
 import pytest
 from aats_broker_memory import MemorySettings
@@ -11,13 +12,12 @@ from aats_core.clock import settle
 from aats_core.errors import BrokerUnavailable, MessageTooLarge
 from aats_core.health import HealthStatus
 from aats_core.message import Message
-from plugins.brokers.memory.tests.bench import Bench, run
 
 
 class TestBackPressure:
-    def test_publish_waits_while_a_group_is_full(self) -> None:
+    def test_publish_waits_while_a_group_is_full(self, open_bench: Any) -> None:
         async def scenario() -> None:
-            async with Bench(capacity=2) as bench:
+            async with open_bench(capacity=2) as bench:
                 await bench.group()
                 await bench.publish(1, 2)
                 third, fourth = asyncio.ensure_future(bench.publish(3)), asyncio.ensure_future(bench.publish(4))
@@ -32,11 +32,11 @@ class TestBackPressure:
                     await fourth
                 assert await bench.take() == [3, 4]
 
-        run(scenario())
+        asyncio.run(scenario())
 
-    def test_publish_gives_up_after_its_timeout(self) -> None:
+    def test_publish_gives_up_after_its_timeout(self, open_bench: Any) -> None:
         async def scenario() -> None:
-            async with Bench(capacity=1, timeout=5) as bench:
+            async with open_bench(capacity=1, timeout=5) as bench:
                 await bench.group()
                 await bench.publish("accepted")
                 refused = asyncio.ensure_future(bench.publish("refused"))
@@ -49,11 +49,11 @@ class TestBackPressure:
                 await bench.publish("later")
                 assert await bench.take() == ["later"]
 
-        run(scenario())
+        asyncio.run(scenario())
 
-    def test_a_message_that_one_group_has_no_room_for_reaches_none(self) -> None:
+    def test_a_message_that_one_group_has_no_room_for_reaches_none(self, open_bench: Any) -> None:
         async def scenario() -> None:
-            async with Bench(capacity=1, timeout=5) as bench:
+            async with open_bench(capacity=1, timeout=5) as bench:
                 await bench.group(name="quick")
                 await bench.group(name="stuck")
                 await bench.publish(1)
@@ -67,11 +67,11 @@ class TestBackPressure:
                 await bench.publish(3)
                 assert await bench.take(name="quick") == await bench.take(name="stuck") == [3]
 
-        run(scenario())
+        asyncio.run(scenario())
 
-    def test_a_cancelled_publisher_takes_no_room(self) -> None:
+    def test_a_cancelled_publisher_takes_no_room(self, open_bench: Any) -> None:
         async def scenario() -> None:
-            async with Bench(capacity=1) as bench:
+            async with open_bench(capacity=1) as bench:
                 await bench.group()
                 await bench.publish(1)
                 cancelled = asyncio.ensure_future(bench.publish(2))
@@ -85,11 +85,11 @@ class TestBackPressure:
                 assert cancelled.cancelled()
                 assert await bench.take() == [3]
 
-        run(scenario())
+        asyncio.run(scenario())
 
-    def test_waiting_publishers_leave_nothing_behind(self) -> None:
+    def test_waiting_publishers_leave_nothing_behind(self, open_bench: Any) -> None:
         async def scenario() -> None:
-            async with Bench(capacity=1) as bench:
+            async with open_bench(capacity=1) as bench:
                 await bench.group()
                 async with bench.broker.subscribe("t", "g") as subscription:
                     publishing = asyncio.ensure_future(bench.publish(*range(500)))
@@ -98,11 +98,11 @@ class TestBackPressure:
                     await publishing
                 assert bench.clock.sleeps <= 3, "a timer was set for every publisher that had to wait"
 
-        run(scenario())
+        asyncio.run(scenario())
 
-    def test_a_publisher_does_not_outwait_the_broker(self) -> None:
+    def test_a_publisher_does_not_outwait_the_broker(self, open_bench: Any) -> None:
         async def scenario() -> None:
-            async with Bench(capacity=1) as bench:
+            async with open_bench(capacity=1) as bench:
                 await bench.group()
                 await bench.publish(1)
                 waiting = asyncio.ensure_future(bench.publish(2))
@@ -111,11 +111,11 @@ class TestBackPressure:
                 with pytest.raises(BrokerUnavailable):
                     await waiting
 
-        run(scenario())
+        asyncio.run(scenario())
 
-    def test_a_replay_that_finds_no_room_keeps_the_letter(self) -> None:
+    def test_a_replay_that_finds_no_room_keeps_the_letter(self, open_bench: Any) -> None:
         async def scenario() -> None:
-            async with Bench(capacity=1, timeout=5) as bench:
+            async with open_bench(capacity=1, timeout=5) as bench:
                 await bench.group()
                 await bench.broker.dead_letter("t", Message("m", "dead"), reason="r", attempts=1)
                 await bench.publish("in the way")
@@ -126,23 +126,23 @@ class TestBackPressure:
                     await replaying
                 assert await bench.broker.dead_letters("t") == [letter]
 
-        run(scenario())
+        asyncio.run(scenario())
 
 
 class TestLimits:
-    def test_a_message_of_64_mebibytes_passes(self) -> None:
+    def test_a_message_of_64_mebibytes_passes(self, open_bench: Any) -> None:
         async def scenario() -> None:
-            async with Bench() as bench:
+            async with open_bench() as bench:
                 await bench.group()
                 text = "x" * (64 * 1024 * 1024)
                 await bench.publish(text)
                 assert await bench.take() == [text]
 
-        run(scenario())
+        asyncio.run(scenario())
 
-    def test_a_larger_message_than_the_limit_is_refused_with_both_sizes(self) -> None:
+    def test_a_larger_message_than_the_limit_is_refused_with_both_sizes(self, open_bench: Any) -> None:
         async def scenario() -> None:
-            async with Bench(max_message_bytes=500) as bench:
+            async with open_bench(max_message_bytes=500) as bench:
                 await bench.group()
                 with pytest.raises(
                     MessageTooLarge, match=r"t: the message 'm' has \d{4} bytes, .* 500 \(max_message_b"
@@ -153,11 +153,13 @@ class TestLimits:
                 await bench.publish("small")
                 assert await bench.take() == ["small"]
 
-        run(scenario())
+        asyncio.run(scenario())
 
-    def test_the_oldest_dead_letter_makes_room_and_is_logged(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_the_oldest_dead_letter_makes_room_and_is_logged(
+        self, caplog: pytest.LogCaptureFixture, open_bench: Any
+    ) -> None:
         async def scenario() -> None:
-            async with Bench(max_dead_letters=2) as bench:
+            async with open_bench(max_dead_letters=2) as bench:
                 for value in (1, 2, 3):
                     await bench.broker.dead_letter("t", Message("m", value), reason=f"r{value}", attempts=1)
                 left = await bench.broker.dead_letters("t")
@@ -167,7 +169,7 @@ class TestLimits:
                 assert "1 dead letters dropped" in health.detail
 
         with caplog.at_level(logging.WARNING):
-            run(scenario())
+            asyncio.run(scenario())
         assert "dead letter 1 of t dropped" in caplog.text
         assert "(r1)" in caplog.text
 

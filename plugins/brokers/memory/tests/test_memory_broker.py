@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -8,13 +9,12 @@ from aats_core.clock import settle
 from aats_core.errors import BrokerError, BrokerUnavailable, InvalidRequest
 from aats_core.health import HealthStatus
 from aats_core.message import Message
-from plugins.brokers.memory.tests.bench import Bench, run
 
 
 class TestMisuse:
-    def test_nothing_works_before_connect_or_after_close(self) -> None:
+    def test_nothing_works_before_connect_or_after_close(self, open_bench: Any) -> None:
         async def scenario() -> None:
-            bench = Bench()
+            bench = open_bench()
             for _ in range(2):
                 with pytest.raises(BrokerUnavailable, match="connect"):
                     await bench.publish(1)
@@ -24,42 +24,42 @@ class TestMisuse:
                 await bench.broker.connect()
                 await bench.broker.close()
 
-        run(scenario())
+        asyncio.run(scenario())
 
     @pytest.mark.parametrize("topic", ["", "a.*", "*"])
-    def test_a_message_goes_to_one_topic(self, topic: str) -> None:
+    def test_a_message_goes_to_one_topic(self, topic: str, open_bench: Any) -> None:
         async def scenario() -> None:
-            async with Bench() as bench:
+            async with open_bench() as bench:
                 with pytest.raises(BrokerError, match="published to one topic"):
                     await bench.publish(1, topic=topic)
 
-        run(scenario())
+        asyncio.run(scenario())
 
-    def test_a_consumer_that_could_hold_nothing_is_refused(self) -> None:
+    def test_a_consumer_that_could_hold_nothing_is_refused(self, open_bench: Any) -> None:
         with pytest.raises(InvalidRequest, match="prefetch is 0"):
-            Bench().broker.subscribe("t", "g", prefetch=0)
+            open_bench().broker.subscribe("t", "g", prefetch=0)
 
-    def test_a_subscription_has_to_be_entered(self) -> None:
+    def test_a_subscription_has_to_be_entered(self, open_bench: Any) -> None:
         async def scenario() -> None:
-            async with Bench() as bench:
+            async with open_bench() as bench:
                 with pytest.raises(BrokerError, match="async with"):
                     await anext(bench.broker.subscribe("t", "g"))
 
-        run(scenario())
+        asyncio.run(scenario())
 
-    def test_an_edited_message_replaces_one_letter(self) -> None:
+    def test_an_edited_message_replaces_one_letter(self, open_bench: Any) -> None:
         async def scenario() -> None:
-            async with Bench() as bench:
+            async with open_bench() as bench:
                 with pytest.raises(InvalidRequest, match="2 are named"):
                     await bench.broker.replay("t", ["1", "2"], edited=Message("m"))
 
-        run(scenario())
+        asyncio.run(scenario())
 
 
 class TestConsumers:
-    def test_what_never_waits_still_lets_others_run(self) -> None:
+    def test_what_never_waits_still_lets_others_run(self, open_bench: Any) -> None:
         async def scenario() -> None:
-            async with Bench() as bench, bench.broker.subscribe("t", "g") as subscription:
+            async with open_bench() as bench, bench.broker.subscribe("t", "g") as subscription:
                 turns = 0
 
                 async def count() -> None:
@@ -77,11 +77,11 @@ class TestConsumers:
                 assert turns >= published + 10
                 counting.cancel()
 
-        run(scenario())
+        asyncio.run(scenario())
 
-    def test_several_tasks_can_take_from_one_subscription(self) -> None:
+    def test_several_tasks_can_take_from_one_subscription(self, open_bench: Any) -> None:
         async def scenario() -> None:
-            async with Bench() as bench, bench.broker.subscribe("t", "g", prefetch=3) as subscription:
+            async with open_bench() as bench, bench.broker.subscribe("t", "g", prefetch=3) as subscription:
                 found: list[int] = []
 
                 async def consume() -> None:
@@ -98,12 +98,12 @@ class TestConsumers:
                 await asyncio.gather(*consumers)
                 assert sorted(found) == list(range(200))
 
-        run(scenario())
+        asyncio.run(scenario())
 
-    def test_waiting_consumers_are_served_in_turn(self) -> None:
+    def test_waiting_consumers_are_served_in_turn(self, open_bench: Any) -> None:
         async def scenario() -> None:
             async with (
-                Bench() as bench,
+                open_bench() as bench,
                 bench.broker.subscribe("t", "g") as one,
                 bench.broker.subscribe("t", "g") as two,
             ):
@@ -112,11 +112,11 @@ class TestConsumers:
                 await bench.publish(1, 2)
                 assert [(await wait).message.read(int) for wait in waits] == [1, 2]
 
-        run(scenario())
+        asyncio.run(scenario())
 
-    def test_who_leaves_just_when_a_message_comes_leaves_it_to_others(self) -> None:
+    def test_who_leaves_just_when_a_message_comes_leaves_it_to_others(self, open_bench: Any) -> None:
         async def scenario() -> None:
-            async with Bench() as bench:
+            async with open_bench() as bench:
                 async with bench.broker.subscribe("t", "g") as leaving:
                     waiting = asyncio.ensure_future(anext(leaving, None))
                     await settle()
@@ -125,42 +125,42 @@ class TestConsumers:
                 async with bench.broker.subscribe("t", "g") as subscription:
                     assert (await anext(subscription)).attempt == 1
 
-        run(scenario())
+        asyncio.run(scenario())
 
-    def test_a_message_to_a_topic_without_groups_is_gone(self) -> None:
+    def test_a_message_to_a_topic_without_groups_is_gone(self, open_bench: Any) -> None:
         async def scenario() -> None:
-            async with Bench() as bench:
+            async with open_bench() as bench:
                 await bench.publish(1)
                 await bench.group()
                 assert await bench.take() == []
 
-        run(scenario())
+        asyncio.run(scenario())
 
-    def test_a_new_group_is_noticed_on_a_topic_in_use(self) -> None:
+    def test_a_new_group_is_noticed_on_a_topic_in_use(self, open_bench: Any) -> None:
         async def scenario() -> None:
-            async with Bench() as bench:
+            async with open_bench() as bench:
                 await bench.publish(1, topic="t.a")
                 await bench.group("t.*")
                 await bench.publish(2, topic="t.a")
                 assert await bench.take("t.*") == [2]
 
-        run(scenario())
+        asyncio.run(scenario())
 
-    def test_any_number_of_topics_can_be_published_to(self) -> None:
+    def test_any_number_of_topics_can_be_published_to(self, open_bench: Any) -> None:
         async def scenario() -> None:
-            async with Bench() as bench:
+            async with open_bench() as bench:
                 await bench.group("t.*")
                 for number in range(5000):
                     await bench.publish(number, topic=f"t.{number}")
                 assert await bench.take("t.*") == list(range(5000))
 
-        run(scenario())
+        asyncio.run(scenario())
 
 
 class TestHealth:
-    def test_it_names_the_groups_that_are_full(self) -> None:
+    def test_it_names_the_groups_that_are_full(self, open_bench: Any) -> None:
         async def scenario() -> None:
-            async with Bench(capacity=1) as bench:
+            async with open_bench(capacity=1) as bench:
                 await bench.group()
                 assert (await bench.broker.health()).status is HealthStatus.OK
                 await bench.publish(1)
@@ -168,11 +168,11 @@ class TestHealth:
                 assert health.status is HealthStatus.DEGRADED
                 assert "'g' of t" in health.detail
 
-        run(scenario())
+        asyncio.run(scenario())
 
-    def test_it_is_down_while_closed(self) -> None:
+    def test_it_is_down_while_closed(self, open_bench: Any) -> None:
         async def scenario() -> None:
-            bench = Bench()
+            bench = open_bench()
             assert (await bench.broker.health()).status is HealthStatus.DOWN
 
-        run(scenario())
+        asyncio.run(scenario())

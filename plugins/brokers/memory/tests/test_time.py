@@ -1,18 +1,18 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from aats_broker_memory import MemoryBroker, MemorySettings
 
 from aats_core.clock import settle
 from aats_core.message import Message
-from plugins.brokers.memory.tests.bench import Bench, run
 
 
 class TestTime:
-    def test_an_idle_broker_never_wakes(self) -> None:
+    def test_an_idle_broker_never_wakes(self, open_bench: Any) -> None:
         async def scenario() -> None:
-            async with Bench() as bench, bench.broker.subscribe("t", "g") as subscription:
+            async with open_bench() as bench, bench.broker.subscribe("t", "g") as subscription:
                 waiting = asyncio.ensure_future(anext(subscription))
                 await bench.clock.advance(3600)
                 assert bench.clock.sleeps == 0
@@ -20,11 +20,11 @@ class TestTime:
                 await bench.publish(1)
                 await waiting
 
-        run(scenario())
+        asyncio.run(scenario())
 
-    def test_all_times_hang_on_one_sleeper(self) -> None:
+    def test_all_times_hang_on_one_sleeper(self, open_bench: Any) -> None:
         async def scenario() -> None:
-            async with Bench() as bench, bench.broker.subscribe("t", "g", prefetch=1000) as subscription:
+            async with open_bench() as bench, bench.broker.subscribe("t", "g", prefetch=1000) as subscription:
                 for delay in range(500):
                     await bench.publish(delay, not_before=bench.clock.time() + 60 + delay)
                 await bench.publish(*range(500))
@@ -33,11 +33,11 @@ class TestTime:
                 await settle()
                 assert len(asyncio.all_tasks()) == 2  # this one and the sleeper
 
-        run(scenario())
+        asyncio.run(scenario())
 
-    def test_the_earliest_time_wins_whatever_was_set_first(self) -> None:
+    def test_the_earliest_time_wins_whatever_was_set_first(self, open_bench: Any) -> None:
         async def scenario() -> None:
-            async with Bench(lease=1000) as bench:
+            async with open_bench(lease=1000) as bench:
                 await bench.group()
                 now = bench.clock.time()
                 await bench.publish("slow", not_before=now + 10)
@@ -48,11 +48,11 @@ class TestTime:
                 await bench.clock.advance(9)
                 assert await bench.take() == ["slow"]
 
-        run(scenario())
+        asyncio.run(scenario())
 
-    def test_settled_messages_leave_no_timers(self) -> None:
+    def test_settled_messages_leave_no_timers(self, open_bench: Any) -> None:
         async def scenario() -> None:
-            async with Bench(lease=10) as bench:
+            async with open_bench(lease=10) as bench:
                 await bench.group()
                 for _ in range(20):
                     await bench.publish(*range(50))
@@ -60,11 +60,11 @@ class TestTime:
                 await bench.clock.advance(100)
                 assert bench.clock.sleeps <= 3
 
-        run(scenario())
+        asyncio.run(scenario())
 
-    def test_time_stands_still_between_close_and_connect(self) -> None:
+    def test_time_stands_still_between_close_and_connect(self, open_bench: Any) -> None:
         async def scenario() -> None:
-            async with Bench() as bench:
+            async with open_bench() as bench:
                 await bench.group()
                 await bench.publish("later", not_before=bench.clock.time() + 10)
                 await bench.broker.close()
@@ -73,7 +73,7 @@ class TestTime:
                 await settle()
                 assert await bench.take() == ["later"]
 
-        run(scenario())
+        asyncio.run(scenario())
 
     def test_the_real_clock_serves_too(self) -> None:
         async def scenario() -> None:
@@ -89,4 +89,4 @@ class TestTime:
                 await again.ack()
             await broker.close()
 
-        run(scenario())
+        asyncio.run(scenario())

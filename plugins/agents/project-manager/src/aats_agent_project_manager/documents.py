@@ -32,10 +32,9 @@ def plan_document(record: PlanRecord, tasks: tuple[Task, ...]) -> Document:
     return document
 
 
-def read_plan(document: Document) -> tuple[PlanRecord, tuple[Task, ...]]:
-    """Return a stored plan and its tasks as they were submitted."""
-    record = msgspec.convert({**document, "id": document["_id"]}, PlanRecord)
-    return record, msgspec.convert(document["tasks"], tuple[Task, ...])
+def read_record(document: Document) -> PlanRecord:
+    """Return a stored plan without its tasks."""
+    return msgspec.convert({**document, "id": document["_id"]}, PlanRecord)
 
 
 _TASK_FIELDS = (
@@ -92,7 +91,7 @@ def read_task(document: Document, task: Task) -> TaskRecord:
 
 async def load_plan(records: RecordStore, document: Document) -> tuple[PlanRecord, dict[str, TaskRecord]]:
     """Return a stored plan with its tasks, in the order of its file."""
-    record, tasks = read_plan(document)
+    record, tasks = read_record(document), msgspec.convert(document["tasks"], tuple[Task, ...])
     stored = {found["name"]: found for found in await records.find(TASKS, {"plan": record.id})}
     known = {
         task.name: read_task(stored[task.name], task)
@@ -109,6 +108,12 @@ async def find_plan(records: RecordStore, id: str) -> Document | None:
     if not found:
         found = await records.find(PLANS, {"name": id}, sort={"submitted": -1}, limit=1)
     return found[0] if found else None
+
+
+async def find_submitted(records: RecordStore, key: str) -> PlanRecord | None:
+    """Return the plan that was submitted with that key."""
+    found = await records.find(PLANS, {"key": key}, projection={"tasks": 0}, limit=1)
+    return read_record(found[0]) if found else None
 
 
 async def find_plans(records: RecordStore, state: PlanState | None, limit: int) -> list[Document]:

@@ -23,7 +23,7 @@ class Entry(msgspec.Struct, frozen=True):
     """Writes that belong together.
 
     `committed` is called once they are durable. `refused` is called where the store will not take them. A `patient`
-    entry waits as long as the store is away or full; another is refused then.
+    entry waits as long as the store is away or full; another, on which none may depend, is refused then.
     """
 
     writes: Sequence[Write]
@@ -35,10 +35,9 @@ class Entry(msgspec.Struct, frozen=True):
 class Journal:
     """Writes entries in the order they were added; while one commit runs, the next batch gathers."""
 
-    def __init__(self, records: RecordStore, clock: Clock, retry_delay: float) -> None:
+    def __init__(self, records: RecordStore, clock: Clock) -> None:
         self._records = records
         self._clock = clock
-        self._retry_delay = retry_delay
         self._entries: deque[Entry] = deque()
         self._added = asyncio.Event()
         self._written = asyncio.Event()
@@ -52,31 +51,34 @@ class Journal:
         self._added.set()
 
     async def flush(self) -> None:
-        """Wait until everything added so far, and what follows from it, is durable."""
+        """Wait until everything added so far, and what follows from it, is durable, or nobody writes any more."""
         await self._written.wait()
 
-    async def run(self) -> None:
-        """Write for as long as the project manager lives."""
-        while True:
-            await self._added.wait()
-            batch = [self._entries.popleft() for _ in range(min(len(self._entries), BATCH))]
-            if not self._entries:
-                self._added.clear()
-            await self._write(batch)
-            if not self._entries:
-                self._written.set()
+    async def run(self, retry_delay: float) -> None:
+        """Write for as long as the project manager lives, trying again after so many seconds where that fails."""
+        try:
+            while True:
+                await self._added.wait()
+                batch = [self._entries.popleft() for _ in range(min(len(self._entries), BATCH))]
+                if not self._entries:
+                    self._added.clear()
+                await self._write(batch, retry_delay)
+                if not self._entries:
+                    self._written.set()
+        finally:
+            self._written.set()
 
-    async def _write(self, batch: list[Entry]) -> None:
+    async def _write(self, batch: list[Entry], retry_delay: float) -> None:
         try:
             await self._records.write([write for entry in batch for write in entry.writes])
         except StoreError:
-            for entry in batch:
-                await self._write_alone(entry)
+            for entry in sorted(batch, key=lambda entry: entry.patient):
+                await self._write_alone(entry, retry_delay)
             return
         for entry in batch:
             entry.committed()
 
-    async def _write_alone(self, entry: Entry) -> None:
+    async def _write_alone(self, entry: Entry, retry_delay: float) -> None:
         """Write an entry of a batch that failed, to find out which of them is the cause."""
         while True:
             try:
@@ -86,7 +88,8 @@ class Journal:
                     entry.refused(error)
                     return
                 self._worry(str(error))
-                await self._clock.sleep(self._retry_delay)
+                self._refuse_the_impatient(error)
+                await self._clock.sleep(retry_delay)
             except StoreError as error:
                 entry.refused(error)
                 return
@@ -94,6 +97,13 @@ class Journal:
                 self._worry("")
                 entry.committed()
                 return
+
+    def _refuse_the_impatient(self, error: StoreError) -> None:
+        """Refuse what would only be found out of when its turn came, after whoever asked for it has given up."""
+        refused = [entry for entry in self._entries if not entry.patient]
+        self._entries = deque(entry for entry in self._entries if entry.patient)
+        for entry in refused:
+            entry.refused(error)
 
     def _worry(self, trouble: str) -> None:
         if trouble and not self.trouble:

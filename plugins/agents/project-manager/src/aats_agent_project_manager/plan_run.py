@@ -112,12 +112,12 @@ class PlanRun:
                 continue
             state, reason, error = verdict
             note = Transition(state, now, reason, record.attempt, "")
-            fresh = msgspec.structs.replace(record, state=state, error=error, history=[*record.history, note])
+            fresh = msgspec.structs.replace(record, state=state, history=[*record.history, note])
             self.tasks[name] = fresh
             if state is TaskState.READY:
                 freed.ready.append(fresh)
             else:
-                fresh.ended = now
+                fresh.error, fresh.ended = error, now
                 freed.skipped.append(fresh)
                 names.extend(self._end(name))
 

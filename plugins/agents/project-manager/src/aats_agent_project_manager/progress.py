@@ -66,6 +66,8 @@ class Progress:
                 self._outbox.tell(_ready(task))
             elif task.state is TaskState.RUNNING:
                 self._outbox.tell(TaskRunning(task.plan, task.task.name, task.attempt, task.worker))
+                if task.cancel:
+                    self._stop(task, task.cancel)
 
     def release(self, run: PlanRun, freed: Freed, *, last: TaskRecord | None = None) -> None:
         """Tell the scheduler what may run, store what never will, and close the plan if that was all.
@@ -142,7 +144,7 @@ class Progress:
         if task.state is not TaskState.RUNNING or task.attempt != attempt:
             return
         fresh = steps.lost(task, reason, self._clock.time())
-        self._outbox.order(task.worker, TaskCancel(plan, name, attempt, reason), "")
+        self._stop(task, reason)
         self._outbox.tell(_ended(fresh, attempt, task.worker, None))
         self._store(run, fresh)
 
@@ -152,9 +154,8 @@ class Progress:
         if task.state.ended or self._deferred(task, lambda: self.cancel(run, name, reason)):
             return
         if task.state is TaskState.RUNNING:
-            order = TaskCancel(task.plan, name, task.attempt, reason)
             wanted = msgspec.structs.replace(task, cancel=reason)
-            self._store(run, wanted, then=lambda: self._outbox.order(task.worker, order, ""))
+            self._store(run, wanted, then=lambda: self._stop(task, reason))
             return
         fresh = steps.step(task, TaskState.CANCELLED, self._clock.time(), reason, error=reason)
         self._outbox.tell(_ended(fresh, task.attempt, "", None))
@@ -175,13 +176,14 @@ class Progress:
         """Put an unknown task into the state that a person says it is in."""
         now = self._clock.time()
         self.runs[run.record.id] = run
-        reopened = [task for task in run.reopen([name], now) if task.task.name != name]
         state = TaskState.DONE if request.done else TaskState.FAILED
         error = "" if request.done else reason
         fresh = steps.step(run.tasks[name], state, now, reason, output=request.output, error=error)
+        reopened = [task for task in run.reopen([name], now) if task.task.name != name]
         self._outbox.plan_added(run)
         writes = (_plan_put(run, run.record), *(task_put(task) for task in reopened))
-        self._store(run, fresh, writes=writes)
+        ended = _ended(fresh, fresh.attempt, fresh.worker, None)
+        self._store(run, fresh, writes=writes, then=lambda: self._outbox.tell(ended))
         return fresh
 
     def note(self, progress: TaskProgress) -> None:
@@ -242,12 +244,18 @@ class Progress:
         self._journal.add(Entry(puts, committed, refused))
 
     def _close(self, run: PlanRun, closed: PlanRecord | None, tasks: list[TaskRecord]) -> None:
-        """Tell the observers of tasks that have taken a step, and forget the plan where it closed with it."""
-        if closed is not None:
+        """Tell the observers of tasks that have taken a step, and forget the plan where it closed with it.
+
+        It stays where somebody had tasks of it run again while the close was being stored: that is stored after it.
+        """
+        if closed is not None and run.remaining == 0:
             run.record = closed
             self.runs.pop(closed.id, None)
             self._outbox.tell(PlanRemoved(closed.id))
         self.announce(run, tasks)
+
+    def _stop(self, task: TaskRecord, reason: str) -> None:
+        self._outbox.order(task.worker, TaskCancel(task.plan, task.task.name, task.attempt, reason), "")
 
     def _add(self, writes: list[Write], committed: Callable[[], None]) -> None:
         self._journal.add(Entry(writes, committed, _cannot_be_refused))

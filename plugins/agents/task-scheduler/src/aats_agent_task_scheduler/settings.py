@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from aats_core.settings import AgentSettings
+from aats_core.settings import AgentSettings, Seconds
 
 
 class SchedulerSettings(AgentSettings):
@@ -15,18 +15,18 @@ class SchedulerSettings(AgentSettings):
     mailbox: Annotated[int, Field(ge=1, description="Messages that may wait for it before senders do.")] = 10_000
     replicas: Annotated[int, Field(ge=1, le=1, description="Always 1: decisions are made in one place.")] = 1
     ageing: Annotated[
-        float,
+        Seconds,
         Field(
             gt=0,
             description="Seconds in which a plan gets no worker that make its ready tasks one priority more urgent.",
-            examples=[600],
+            examples=["10m"],
         ),
     ] = 600.0
     reserve_after: Annotated[
-        float,
+        Seconds,
         Field(
             ge=0,
             description="Seconds after which a worker is kept free for a task whose resources never come free at once.",
-            examples=[60],
+            examples=["1m"],
         ),
     ] = 60.0

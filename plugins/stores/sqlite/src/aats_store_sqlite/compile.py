@@ -31,13 +31,16 @@ from aats_core.query.filters import (
 from aats_core.query.match import values_of
 from aats_core.query.values import BINARY, DATE, STRING, rank
 from aats_store_sqlite.bindings import TEXT_TABLE, Bindings, Condition
-from aats_store_sqlite.codec import ARRAY
+from aats_store_sqlite.codec import ARRAY, MARK
+from aats_store_sqlite.codec import STRING as TAGGED_STRING
 from aats_store_sqlite.comparisons import Target, condition, is_about_one_value, itself, key_list
 from aats_store_sqlite.identity import id_key
 from aats_store_sqlite.keys import is_expressible, json_path, key_at, key_of, type_at, value_at
 
 _ID = ("_id",)
 _KEPT_BY_ID = frozenset({STRING, BINARY, DATE})
+_ID_IS_STRING = f"(id < '{MARK}' OR id >= '{TAGGED_STRING}')"
+"""Tells a string from null, NaN and decimals, whose keys as an `_id` are text too; it stands beside a range."""
 
 
 def compile_filter(clause: Clause) -> Condition:
@@ -175,7 +178,8 @@ class _Rows(_Documents):
         kind = operand.kind if isinstance(operand, Slot) else rank(operand)
         if kind not in _KEPT_BY_ID:
             return None
-        return condition(clause, Target("id", "", "", self._ask), self._bindings)
+        found = condition(clause, Target("id", "", "", self._ask), self._bindings)
+        return f"{found} AND {_ID_IS_STRING}" if kind == STRING else found
 
 
 class _Elements(_Scope):

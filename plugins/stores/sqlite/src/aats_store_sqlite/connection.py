@@ -7,7 +7,7 @@ from pathlib import Path
 
 import apsw
 
-from aats_core.errors import StateTooNew, StoreUnavailable
+from aats_core.errors import StateError, StateTooNew, StoreUnavailable
 from aats_store_sqlite import graph, keyvalue, locks
 from aats_store_sqlite.bindings import register
 from aats_store_sqlite.failures import translated
@@ -37,7 +37,8 @@ CREATE TABLE aats_probe (number INTEGER PRIMARY KEY, time REAL NOT NULL);
 def open_writer(path: Path, timeout: float) -> apsw.Connection:
     """Open the file for writing, make it where there is none, and check that this version can use it.
 
-    Raises `StateTooNew` where a newer version wrote it, and `StoreUnavailable` where it cannot be used.
+    Raises `StateTooNew` where a newer version wrote it, `StateError` where an older one did, and `StoreUnavailable`
+    where it cannot be used.
     """
     return _open(path, timeout, _prepare_file)
 
@@ -87,6 +88,11 @@ def _lay_out(connection: apsw.Connection, path: Path) -> None:
                 raise StateTooNew(
                     f"{path}: was written by a newer version of AATS (layout {version}, this one knows {VERSION}); "
                     "run that version, or restore a backup"
+                )
+            if version < VERSION:
+                raise StateError(
+                    f"{path}: was written by an older version of AATS (layout {version}, this one needs {VERSION}) and "
+                    "cannot be used as it is; run that version, or name another path to begin anew"
                 )
             return
         if application or version or connection.execute("SELECT count(*) FROM sqlite_schema").get:

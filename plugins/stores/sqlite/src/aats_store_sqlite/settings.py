@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from aats_core.settings import StoreSettings
+from aats_core.settings import Seconds, StoreSettings
 
 
 class SqliteSettings(StoreSettings):
@@ -23,14 +23,14 @@ class SqliteSettings(StoreSettings):
     ] = None
     readers: Annotated[int, Field(ge=1, le=64, description="Threads that answer reads.", examples=[2])] = 2
     transaction_timeout: Annotated[
-        float,
+        Seconds,
         Field(
             gt=0,
             description="Seconds that a transaction may wait for its own next step before it is rolled back; other "
             "writers wait for it meanwhile.",
-            examples=[30.0],
+            examples=["30s"],
         ),
     ] = 30.0
     expiry_interval: Annotated[
-        float, Field(gt=0, description="Seconds between two sweeps that delete what has expired.", examples=[60.0])
+        Seconds, Field(gt=0, description="Seconds between two sweeps that delete what has expired.", examples=["5m"])
     ] = 60.0

@@ -62,7 +62,8 @@ class SqliteStore(Store):
     async def connect(self) -> None:
         """Open the file, making it where there is none.
 
-        Raises `StateTooNew` where a newer version of AATS wrote it, and `StoreUnavailable` where it cannot be used.
+        Raises `StateTooNew` where a newer version of AATS wrote it, `StateError` where an older one did, and
+        `StoreUnavailable` where it cannot be used.
         """
         writing, reading = await asyncio.to_thread(self._open)
         self._catalog.load(writing)

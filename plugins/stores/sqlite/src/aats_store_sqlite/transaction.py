@@ -52,12 +52,13 @@ class Transaction(AbstractAsyncContextManager[Records]):
         """Commit and wait until that is durable, or roll back."""
         over = self._over
         self._over = self._over or "the transaction has ended"
-        if error is not None:
-            self._steps.put(None)
-        elif over:
-            raise StoreError(over)
-        else:
-            await self._put(Session.commit)
+        try:
+            if error is None and over:
+                raise StoreError(over)
+            if error is None:
+                await self._put(Session.commit)
+        finally:
+            self._steps.put(None)  # rolls back what was not committed, also where the commit failed
 
     async def submit(self, step: Step) -> Any:
         """Run a step within the transaction; where it raises, the others stay."""
@@ -77,16 +78,18 @@ class Transaction(AbstractAsyncContextManager[Records]):
             job.perform(session, self._writer.path)
             answer(self._loop, [job])
             if not session.connection.in_transaction:
-                return
+                post(self._loop, lambda: self._end("SQLite rolled it back when a step failed"))
+                break
             try:
                 job = self._steps.get(timeout=self._timeout)
             except Empty:
-                post(self._loop, self._expire)
+                post(self._loop, lambda: self._end(f"its next step did not come within {self._timeout:g} seconds"))
                 break
         self._writer.roll_back()
 
-    def _expire(self) -> None:
-        self._over = f"the transaction was rolled back: its next step did not come within {self._timeout:g} seconds"
+    def _end(self, reason: str) -> None:
+        """Have every later step refused, and those that came too late to be served."""
+        self._over = self._over or f"the transaction was rolled back: {reason}"
         while not self._steps.empty():
             job = self._steps.get_nowait()
             if job is not None:

@@ -13,9 +13,11 @@ from aats_agent_project_manager.documents import (
     PLANS,
     find_plan,
     find_plans,
+    find_submitted,
     load_plan,
     plan_document,
     prepare,
+    read_record,
 )
 from aats_agent_project_manager.journal import Entry, Journal
 from aats_agent_project_manager.outbox import Outbox
@@ -69,16 +71,16 @@ class ProjectManager(Agent):
         self._clock = clock
         self._info = info
         self._hooks = hooks
+        self._journal = Journal(primary, clock)
         self._last_id = 0
         self._keys: dict[str, asyncio.Future[PlanRecord]] = {}
 
     async def start(self) -> None:
         """Load every active plan and go on with it."""
-        self._journal = Journal(self._records, self._clock, self.settings.retry_delay)
         self._outbox = Outbox(self)
         self._progress = Progress(self._journal, self._outbox, self._clock, self._hooks)
         await prepare(self._records)
-        self.spawn(self._journal.run())
+        self.spawn(self._journal.run(self.settings.retry_delay))
         self.spawn(self._outbox.run())
         for document in await self._records.find(PLANS, {"state": PlanState.ACTIVE.value}, sort={"submitted": 1}):
             record, tasks = await load_plan(self._records, document)
@@ -153,17 +155,18 @@ class ProjectManager(Agent):
         self._journal.add(Entry((write,), committed, refused, patient=False))
 
     async def _submitted(self, key: str) -> Any:
-        """Return what an active plan was made of the same key, or that it is just being stored."""
+        """Return the plan that was made for a key, or that it is just being stored; None where there is none."""
         if key in self._keys:
             return self._keys[key]
-        return next((run.record for run in self._progress.runs.values() if run.record.key == key), None)
+        active = next((run.record for run in self._progress.runs.values() if run.record.key == key), None)
+        return active or await find_submitted(self._records, key)
 
     @on("plan.list")
     async def list_plans(self, query: PlanQuery) -> list[PlanRecord]:
         """Return plans, newest first."""
         found = []
         for document in await find_plans(self._records, query.state, query.limit):
-            record = msgspec.convert({**document, "id": document["_id"]}, PlanRecord)
+            record = read_record(document)
             run = self._progress.runs.get(record.id)
             if run is not None:
                 record.counts = run.counts()

@@ -1,11 +1,11 @@
-"""A memory broker on a virtual clock, as the tests of this plugin use it."""
+"""What the tests of the memory broker share."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
 from typing import Any, Self
 
+import pytest
 from aats_broker_memory import MemoryBroker, MemorySettings
 
 from aats_core.clock import VirtualClock, settle
@@ -59,5 +59,6 @@ class Bench:
                 await delivery.ack()
 
 
-def run(scenario: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(scenario)
+@pytest.fixture
+def open_bench() -> type[Bench]:
+    return Bench
