@@ -21,7 +21,7 @@ class Bench(NamedTuple):
     section: Callable[[str], Section]
 
 
-BENCHES = {bench.name: bench for bench in (Bench("redis", RedisServer, lambda url: {"plugin": "redis", "url": url}),)}
+BENCHES = {bench.name: bench for bench in (Bench("redis", RedisServer, lambda url: {"plugin": "redis", "servers": [url]}),)}
 
 
 def make_broker(section: Section) -> Broker:
