@@ -21,7 +21,9 @@ class Bench(NamedTuple):
     section: Callable[[str], Section]
 
 
-BENCHES = {bench.name: bench for bench in (Bench("redis", RedisServer, lambda url: {"plugin": "redis", "servers": [url]}),)}
+BENCHES = {
+    bench.name: bench for bench in (Bench("redis", RedisServer, lambda url: {"plugin": "redis", "servers": [url]}),)
+}
 
 
 def make_broker(section: Section) -> Broker:
