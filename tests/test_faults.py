@@ -271,7 +271,7 @@ class TestStateDirectory:
         assert ended(serving)[0] == 0
         assert place.run()[0] == 0
 
-    @pytest.mark.parametrize("what", ["directory", "store"])
+    @pytest.mark.parametrize("what", ["store", pytest.param("directory", marks=FAULTS)])
     def test_one_of_a_newer_version_is_refused_and_left_as_it_is(self, place: Place, what: str) -> None:
         assert place.run()[0] == 0
         state = place.path / ".aats"
@@ -291,7 +291,7 @@ class TestStateDirectory:
             assert layout(state / "store.db", 1) == 99
         assert place.run()[0] == 0
 
-    @pytest.mark.parametrize("age", ["new", "used"])
+    @pytest.mark.parametrize("age", ["new", pytest.param("used", marks=FAULTS)])
     def test_one_that_can_only_be_read_is_refused(self, place: Place, disk: Disk, age: str) -> None:
         where = ("--set", f"team.state_dir={disk.path / 'state'}")
         disk.remount("size=16m")
