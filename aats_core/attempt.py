@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("aats.worker")
 
+OUTPUT_LIMIT = 16 * 1024 * 1024
+"""Bytes of JSON that an output may have, as many as a plan file."""
+
+ERROR_LIMIT = 64 * 1024
+"""Characters of an error that are kept."""
+
 
 class Run(TaskContext):
     """One attempt of a task while it runs here."""
@@ -130,18 +136,27 @@ def _failure(error: TaskFailed) -> tuple[Outcome, Any, str]:
 def _words(error: BaseException) -> str:
     """Return what an error says, as text that can be stored whatever it was made of."""
     try:
-        return str(error).encode(errors="backslashreplace").decode()
+        text = str(error).encode(errors="backslashreplace").decode()
     except Exception:
         log.exception("an error cannot say what it is about")
         return "an error that cannot say what it is about"
+    cut = len(text) - ERROR_LIMIT
+    return text if cut <= 0 else f"{text[:ERROR_LIMIT]}… ({cut} characters more)"
 
 
 def _plain(output: object) -> object:
-    """Return an output as JSON can carry it; raises `InvalidPayload` where it cannot."""
-    if output is None or output.__class__ in (str, int, bool):
+    """Return an output as JSON can carry it; raises `InvalidPayload` where it cannot, or where it is too large."""
+    if output is None or output.__class__ is bool:
         return output
     try:
         dump = getattr(output, "model_dump", None)
-        return dump(mode="json") if dump is not None else msgspec.to_builtins(output, str_keys=True)
+        plain = dump(mode="json") if dump is not None else msgspec.to_builtins(output, str_keys=True)
+        size = len(msgspec.json.encode(plain))
     except Exception as error:
         raise InvalidPayload(f"the output cannot be stored: {error}") from error
+    if size > OUTPUT_LIMIT:
+        raise InvalidPayload(
+            f"the output has {size / 2**20:.1f} MiB of JSON, at most {OUTPUT_LIMIT >> 20} MiB can be stored: "
+            "write it to a file and return the file's path"
+        )
+    return plain

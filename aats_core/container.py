@@ -97,7 +97,7 @@ class Container:
     def _make(self, section: Section) -> Any:
         try:
             return self._provider(section)()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             what = redact(f"{type(error).__name__}: {error}")
             raise PluginBroken(f"[{section.title}] the constructor of {section.cls.__name__} failed: {what}") from error
 

@@ -128,13 +128,14 @@ class AgentHost:
         if self.worker is not None and item.__class__ is Message and self.worker.take(item):
             return True
         mailbox = self._mailbox or self.mailbox
-        if self._asleep and self.status != "starting" and not mailbox.idle:
+        if self._asleep and self.status != "starting" and not mailbox.idle and not mailbox.closed:
             self._wake_one()
         return mailbox.offer(item)
 
     def _wake_one(self) -> None:
+        """Have one more replica take messages; one that is put in the place of another does so by itself."""
         self._asleep -= 1
-        replica = next((replica for replica in self.replicas if not replica.awake), None)
+        replica = next((replica for replica in self.replicas if replica.started and not replica.awake), None)
         if replica is not None:
             replica.wake()
 
@@ -175,8 +176,10 @@ class AgentHost:
 
     async def start(self) -> None:
         """Start every replica and listen to what the agent subscribed to."""
-        for replica in self.replicas:
+        for replica in tuple(self.replicas):
             await replica.start()
+        if self.status == "failed":
+            return
         self.status = "running"
         for _ in range(min(len(self.mailbox), self._asleep) if self._mailbox else 0):
             self._wake_one()
@@ -201,8 +204,11 @@ class AgentHost:
         if self.worker is not None:
             await self.worker.stop()
         left = self.mailbox.close()
-        ends = await asyncio.gather(*(replica.stop() for replica in self.replicas), return_exceptions=True)
+        removals = self._supervisor.removals if self._supervisor is not None else ()
+        stops = (*(replica.stop() for replica in self.replicas), *removals)
+        ends = await asyncio.gather(*stops, return_exceptions=True)
         self._refuse(left)
+        await asyncio.gather(*(self._background or ()), return_exceptions=True)  # the last answers, on their way out
         failures = [end for end in ends if isinstance(end, BaseException)]
         if failures:
             raise failures[0]
@@ -264,7 +270,7 @@ class AgentHost:
         for item in left:
             envelope = item if isinstance(item, Envelope) else Envelope(item)
             if envelope.delivery is None and not envelope.message.reply_to:
-                await self.retry_or_bury(envelope, self._farewell(), again=False)
+                self.own(self.retry_or_bury(envelope, self._farewell(), again=False))
 
 
 async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:

@@ -44,11 +44,13 @@ class Mailbox(Generic[T]):
 
     async def put(self, item: T) -> bool:
         """Put an item in, waiting while the mailbox is full, and return True, or return False once it is closed."""
+        line_up = self._senders.append
         while not self.offer(item):
             if self.closed:
                 return False
             waiter = asyncio.get_running_loop().create_future()
-            self._senders.append(waiter)
+            line_up(waiter)
+            line_up = self._senders.appendleft  # who was let in and found the room taken keeps the place in the line
             try:
                 await waiter
             except asyncio.CancelledError:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections.abc import Awaitable, Coroutine, Iterable
+from collections.abc import Awaitable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -46,12 +47,26 @@ class HandlerTimeout(Exception):
 class Replica(AgentContext):
     """Runs one instance of an agent. It costs nothing but itself until the first message or `spawn`."""
 
-    __slots__ = ("_overdue", "_spawned", "_state_version", "_task", "agent", "busy_since", "host")
+    __slots__ = (
+        "_overdue",
+        "_promised",
+        "_spawned",
+        "_state_version",
+        "_stopped",
+        "_task",
+        "agent",
+        "busy_since",
+        "host",
+        "started",
+    )
 
     def __init__(self, host: AgentHost, agent: Agent) -> None:
         self.host = host
         self.agent = agent
+        self.started = False
         self.busy_since: float | None = None
+        self._stopped = False
+        self._promised: set[asyncio.Future[Any]] | None = None
         self._task: asyncio.Task[None] | None = None
         self._spawned: set[asyncio.Task[None]] | None = None
         self._state_version = 0
@@ -99,12 +114,25 @@ class Replica(AgentContext):
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run something until the agent stops; its failure is the agent's crash."""
-        task = asyncio.get_running_loop().create_task(work, name=f"{self.name} background")
+        task = asyncio.get_running_loop().create_task(self._beside(work), name=f"{self.name} background")
         if self._spawned is None:
             self._spawned = set()
         self._spawned.add(task)
         task.add_done_callback(self._background_ended)
+        task.add_done_callback(lambda _: work.close())  # where it was cancelled before it began
         return task
+
+    async def _beside(self, work: Coroutine[Any, Any, None]) -> None:
+        with self._without_exit("beside its handlers"):
+            await work
+
+    @contextmanager
+    def _without_exit(self, when: str) -> Iterator[None]:
+        """Make an error of an attempt to end the process: only who runs the team may do that."""
+        try:
+            yield
+        except (SystemExit, KeyboardInterrupt) as error:
+            raise AgentFailed(f"{self.name} tried to end the process {when}: {error!r}") from error
 
     async def load_state(self) -> dict[str, Any]:
         """Return the durable state."""
@@ -118,9 +146,11 @@ class Replica(AgentContext):
     # Life
 
     async def start(self) -> None:
-        """Start the agent."""
+        """Start the agent; no message and no task reaches it before that has ended."""
         if self.agent.__class__.start is not Agent.start:
-            await self.agent.start()
+            with self._without_exit("in its start"):
+                await self.agent.start()
+        self.started = True
 
     @property
     def awake(self) -> bool:
@@ -133,17 +163,28 @@ class Replica(AgentContext):
             self._task = asyncio.get_running_loop().create_task(self._serve(), name=f"{self.name} messages")
 
     async def stop(self) -> None:
-        """Stop taking messages, stop the agent, and end what was spawned, on which it may rely."""
+        """Stop taking messages, stop the agent, and end what was spawned, on which it may rely.
+
+        Whoever waits for an answer that the agent was to give later hears that there will be none. Where that is
+        called again, the agent's own `stop` is not.
+        """
         messages, self._task = self._task, None
         self._overdue = False
-        await _end([messages])
         try:
-            if self.agent.__class__.stop is not Agent.stop:
-                await self.agent.stop()
+            await _end([messages])
+            await self._stop_agent()
         finally:
-            tasks = (self._task, *(self._spawned or ()))
+            tasks = (messages, self._task, *(self._spawned or ()))
             self._task, self._spawned = None, None
+            for answer in tuple(self._promised or ()):
+                answer.cancel()
             await _end(tasks)
+
+    async def _stop_agent(self) -> None:
+        stopped, self._stopped = self._stopped, True
+        if not stopped and self.agent.__class__.stop is not Agent.stop:
+            with self._without_exit("in its stop"):
+                await self.agent.stop()
 
     def cancel_overdue(self) -> None:
         """End the handler that runs now, as timed out."""
@@ -186,7 +227,7 @@ class Replica(AgentContext):
             else:
                 result = await self._wrapped(handler, message)
             if message.reply_to:
-                runtime.reply(message, handler, result)
+                self._reply(message, handler, result)
         except asyncio.CancelledError as error:
             await self._interrupted(item, error)
         except Exception as error:  # noqa: BLE001 - contained: whatever a handler raises is retried or a dead letter
@@ -195,6 +236,7 @@ class Replica(AgentContext):
             await self._failed(item, error)
             raise
         else:
+            self.busy_since = None
             if item.__class__ is Envelope and item.delivery is not None:
                 await item.delivery.ack()
         finally:
@@ -211,6 +253,18 @@ class Replica(AgentContext):
             raise NoHandler(f"{self.name} has no handler for {message.type!r}; {self.host.describe_handlers()}")
         return handler
 
+    def _reply(self, message: Message, handler: Handler[Any], result: Any) -> None:
+        """Answer a request; a handler that returned a future is answered for when that is done."""
+        runtime = self.host.runtime
+        if not isinstance(result, asyncio.Future):
+            runtime.reply(message, handler, result)
+            return
+        if self._promised is None:
+            self._promised = set()
+        self._promised.add(result)
+        result.add_done_callback(self._promised.discard)
+        result.add_done_callback(lambda done: runtime.reply_later(message, handler, done))
+
     async def _wrapped(self, handler: Handler[Any], message: Message) -> Any:
         def innermost() -> Awaitable[Any]:
             return handler.call(self.agent, message, None)
@@ -219,6 +273,7 @@ class Replica(AgentContext):
 
     async def _interrupted(self, item: Message | Envelope, error: asyncio.CancelledError) -> None:
         """See to a message whose handler was cancelled: for its time, by itself, or because the replica ends."""
+        self.busy_since = None
         envelope = item if isinstance(item, Envelope) else Envelope(item)
         message, task = envelope.message, asyncio.current_task()
         if self._overdue:
@@ -239,12 +294,13 @@ class Replica(AgentContext):
 
     def _forgive(self) -> None:
         """Take back the cancellation of an overdue handler, so that it ends nothing else."""
-        self._overdue, self.busy_since = False, None
+        self._overdue = False
         task = asyncio.current_task()
         while task is not None and task.cancelling():
             task.uncancel()
 
     async def _failed(self, item: Message | Envelope, error: BaseException) -> None:
+        self.busy_since = None
         envelope = item if isinstance(item, Envelope) else Envelope(item)
         message = envelope.message
         self.host.figures.failed += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from aats_core.errors import (
     WiringError,
 )
 from aats_core.handlers import Handler
-from aats_core.host import AgentHost
+from aats_core.host import LISTEN_AGAIN, AgentHost
 from aats_core.message import Message, new_id
 from aats_core.middleware import Middleware
 from aats_core.policy import SUBJECT
@@ -32,6 +33,8 @@ from aats_core.store import RecordStore
 
 if TYPE_CHECKING:
     from aats_core.hooks import Hooks
+
+log = logging.getLogger("aats.runtime")
 
 TRACE = ("traceparent", "tracestate")
 """Headers that a message hands on to those sent while it is handled."""
@@ -168,16 +171,25 @@ class Runtime:
         await self.broker.publish(f"{self.info.namespace}.{topic}", self._compose(type, payload, sender, topic))
 
     def reply(self, message: Message, handler: Handler[Any], result: Any) -> None:
-        """Answer a request; a handler that returned a future is answered for when that is done."""
-        if isinstance(result, asyncio.Future):
-            result.add_done_callback(lambda done: self._reply_later(message, handler, done))
-            return
+        """Answer a request; raises `InvalidPayload` where the handler's annotation does not allow that answer."""
         result = handler.check_result(result)
         future = self._pending.get(message.id)
         if future is None:
             self._answer_out(message, {"result": result})
         elif not future.done():
             future.set_result(result)
+
+    def reply_later(self, message: Message, handler: Handler[Any], done: asyncio.Future[Any]) -> None:
+        """Answer a request with what came of the future that its handler returned."""
+        if done.cancelled():
+            self.reply_error(message, RequestFailed(f"{message.receiver} gave {message.type} up"))
+        elif (error := done.exception()) is not None:
+            self.reply_error(message, error)
+        else:
+            try:
+                self.reply(message, handler, done.result())
+            except AatsError as misfit:
+                self.reply_error(message, misfit)
 
     def reply_error(self, message: Message, error: BaseException) -> None:
         """Answer a request with an error: one of the kernel's own as it is, any other as `RequestFailed`."""
@@ -228,17 +240,6 @@ class Runtime:
 
     # Requests between processes
 
-    def _reply_later(self, message: Message, handler: Handler[Any], done: asyncio.Future[Any]) -> None:
-        if done.cancelled():
-            self.reply_error(message, RequestFailed(f"{message.receiver} gave {message.type} up"))
-        elif (error := done.exception()) is not None:
-            self.reply_error(message, error)
-        else:
-            try:
-                self.reply(message, handler, done.result())
-            except AatsError as misfit:
-                self.reply_error(message, misfit)
-
     def _answer_out(self, request: Message, payload: dict[str, Any]) -> None:
         if self.broker is None or request.reply_to == self._answers:
             return
@@ -248,12 +249,26 @@ class Runtime:
         host.own(self.broker.publish(topic, answer))
 
     async def _receive_answers(self) -> None:
-        async with self.subscription(self._answers, self.info.node) as deliveries:
-            async for delivery in deliveries:
-                future = self._pending.get(delivery.message.correlation_id)
-                if future is not None and not future.done():
-                    _settle(future, delivery.message)
-                await delivery.ack()
+        """Take in answers from other processes; where that fails, subscribe again."""
+        while True:
+            try:
+                async with self.subscription(self._answers, self.info.node) as deliveries:
+                    async for delivery in deliveries:
+                        self._take_answer(delivery.message)
+                        await delivery.ack()
+                return
+            except Exception:
+                log.exception("could not listen to %s, tries again in %g s", self._answers, LISTEN_AGAIN)
+            await self.clock.sleep(LISTEN_AGAIN)
+
+    def _take_answer(self, answer: Message) -> None:
+        future = self._pending.get(answer.correlation_id)
+        if future is None or future.done():
+            return
+        try:
+            _settle(future, answer)
+        except (AatsError, TypeError, ValueError) as error:
+            future.set_exception(RequestFailed(f"{answer.sender} gave an answer that cannot be read: {error}"))
 
     async def _watch(self) -> None:
         while True:
@@ -269,7 +284,9 @@ def _settle(future: asyncio.Future[Any], answer: Message) -> None:
     payload = answer.read(dict)
     if "error" in payload:
         name, text = payload["error"]
-        kind = getattr(errors, name, RequestFailed)
-        future.set_exception(RequestFailed(text) if kind is errors.Refused else kind(text))
+        kind = getattr(errors, name, None)
+        if not (isinstance(kind, type) and issubclass(kind, AatsError)) or kind is errors.Refused:
+            kind = RequestFailed
+        future.set_exception(kind(text))
     else:
         future.set_result(payload.get("result"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import secrets
@@ -20,8 +19,11 @@ class StateDirectory:
     """A context manager that holds a state directory for this process, making it (mode 0700) where there is none.
 
     Raises `StateLocked` with the pid of the process that holds it, `StateTooNew`, or `StateError` where it cannot be
-    written. However this process ends, the directory is free again.
+    written. However this process ends, the directory is free again. `node` is the name of this process among all
+    that run the team: made up once, kept in the directory.
     """
+
+    node: str
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -31,8 +33,9 @@ class StateDirectory:
         """Take hold of the directory."""
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = self._hold()
+            self._hold()
             self._check_format()
+            self.node = self._name_node()
         except OSError as error:
             self._release()
             raise StateError(f"state directory {self.path}: {error.strerror}; set team.state_dir to another") from error
@@ -47,42 +50,34 @@ class StateDirectory:
         """Let the directory go."""
         self._release()
 
-    @property
-    def node(self) -> str:
-        """The name of this process among all that run the team: made up once, kept in the directory."""
+    def _name_node(self) -> str:
         path = self.path / "node"
-        with contextlib.suppress(FileNotFoundError):
-            name = path.read_text().strip()
-            if name:
-                return name
-        name = secrets.token_hex(4)
-        path.write_text(f"{name}\n")
+        name = _read(path)
+        if not name:
+            name = secrets.token_hex(4)
+            _write(path, name)
         return name
 
-    def _hold(self) -> int:
-        path = self.path / "team.lock"
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    def _hold(self) -> None:
+        lock = self._lock = os.open(self.path / "team.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             pid = os.read(lock, 32).decode(errors="replace").strip()
-            os.close(lock)
             raise StateLocked(
                 f"state directory {self.path} is held by the team that runs as process {pid or '?'}; "
                 "stop that one (`aats drain`), or set team.state_dir to another"
             ) from error
         os.ftruncate(lock, 0)
         os.write(lock, f"{os.getpid()}\n".encode())
-        return lock
 
     def _check_format(self) -> None:
         path = self.path / "format"
-        try:
-            text = path.read_text().strip()
-        except FileNotFoundError:
-            path.write_text(f"{FORMAT}\n")
+        text = _read(path)
+        if not text:
+            _write(path, str(FORMAT))
             return
-        if not text.isdigit():
+        if not (text.isascii() and text.isdecimal()):
             raise StateError(f"{path} does not hold a version number; is {self.path} a state directory?")
         if int(text) > FORMAT:
             raise StateTooNew(
@@ -94,3 +89,22 @@ class StateDirectory:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def _read(path: Path) -> str:
+    """Return what a file holds: nothing where there is none."""
+    try:
+        return path.read_text(errors="replace").strip()
+    except FileNotFoundError:
+        return ""
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file so that it is there as a whole or not at all, wherever a crash or a full disk ends this."""
+    fresh = path.with_name(f"{path.name}.new")
+    try:
+        fresh.write_text(f"{text}\n")
+        fresh.replace(path)
+    except OSError:
+        fresh.unlink(missing_ok=True)
+        raise

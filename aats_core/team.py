@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+import traceback
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -17,7 +18,7 @@ from aats_core.agent import Agent
 from aats_core.clock import Clock, RealClock
 from aats_core.container import Container
 from aats_core.door import Door
-from aats_core.errors import AatsError, AgentFailed
+from aats_core.errors import AatsError, AgentFailed, PluginBroken
 from aats_core.exposition import BrokerCollector, RuntimeCollector
 from aats_core.health import Health, HealthStatus
 from aats_core.hooks import Hooks
@@ -28,6 +29,7 @@ from aats_core.middleware import Middleware
 from aats_core.operations import AgentStatus, Operations, TeamStatus
 from aats_core.policy import AllowAll, Policy
 from aats_core.runtime import Runtime
+from aats_core.secrets import redact
 from aats_core.settings import AgentSettings, TeamInfo
 from aats_core.state_dir import StateDirectory
 from aats_core.store import RecordStore
@@ -99,7 +101,7 @@ class Team:
             self._grace = 0.0
         if now and self._draining:
             for worker in self._workers():
-                worker.hand_back("the team stops at once")
+                worker.hurry()
 
     async def wait_stopped(self) -> None:
         """Wait until somebody has asked for the team's end."""
@@ -140,10 +142,12 @@ class Team:
         self._broker = MeteredBroker(self._container.broker)
         self._topics = TeamTopics(self._broker, self._info.namespace)
         stack.push_async_callback(_quietly, "broker", self._broker.close)
-        await self._broker.connect()
+        with _naming("broker", "connect"):
+            await self._broker.connect()
         for name, store in self._container.stores.items():
             stack.push_async_callback(_quietly, f"stores.{name}", store.close)
-            await store.connect()
+            with _naming(f"stores.{name}", "connect"):
+                await store.connect()
 
     async def _start_runtime(self, stack: AsyncExitStack) -> Runtime:
         integrations = self._container.integrations
@@ -163,7 +167,8 @@ class Team:
         await runtime.start()
         for name, integration in integrations.items():
             stack.push_async_callback(_quietly, f"integrations.{name}", integration.stop)
-            await integration.start()
+            with _naming(f"integrations.{name}", "start"):
+                await integration.start()
         return runtime
 
     def _primary(self) -> RecordStore | None:
@@ -186,7 +191,8 @@ class Team:
                 self._kinds.add(host.worker.tasks)
         for host in hosts:
             stack.push_async_callback(_quietly, f"agents.{host.name}", host.stop, section.grace + STOP_TIMEOUT)
-            await host.start()
+            with _naming(f"agents.{host.name}", "start"):
+                await host.start()
 
     def _add(self, name: str) -> AgentHost:
         def make() -> Agent:
@@ -260,6 +266,20 @@ async def _health(ask: Callable[[], Awaitable[Health]]) -> Health:
         return Health(HealthStatus.DOWN, f"no answer within {HEALTH_TIMEOUT:g} s")
     except Exception as error:  # noqa: BLE001 - contained: health never raises, and a plugin that does is not well
         return Health(HealthStatus.DOWN, f"{type(error).__name__}: {error}")
+
+
+@contextmanager
+def _naming(name: str, what: str) -> Iterator[None]:
+    """Say which part it was that did not come up, where that raises an error of its own."""
+    try:
+        yield
+    except AatsError:
+        raise
+    except (Exception, SystemExit) as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        raise PluginBroken(
+            redact(f"[{name}] {what} failed: {type(error).__name__}: {error} (at {frame.filename}:{frame.lineno})")
+        ) from error
 
 
 async def _quietly(name: str, stop: Callable[[], Awaitable[Any]], seconds: float = STOP_TIMEOUT) -> None:

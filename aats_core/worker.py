@@ -49,6 +49,8 @@ class Worker:
         self._unanswered: set[Run] = set()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._hurried = False
+        self._patience: asyncio.Timeout | None = None
 
     @property
     def running(self) -> list[str]:
@@ -67,15 +69,23 @@ class Worker:
         await self.tell(TASK_SCHEDULER, "worker.gone", WorkerGone(self.address))
 
     async def drain(self, grace: float) -> None:
-        """Take nothing more, and wait up to `grace` seconds for what runs; then hand the rest back."""
+        """Take nothing more, and wait up to `grace` seconds, or until `hurry`, for what runs; then hand it back."""
         self.draining = True
         await self.announce()
         try:
-            async with asyncio.timeout(grace):
+            async with asyncio.timeout(0.0 if self._hurried else grace) as self._patience:
                 await self._idle.wait()
         except TimeoutError:
             self.hand_back("the worker drains")
             await self._end()
+        finally:
+            self._patience = None
+
+    def hurry(self) -> None:
+        """Have a drain wait no longer."""
+        self._hurried = True
+        if self._patience is not None and not self._patience.expired():
+            self._patience.reschedule(self.host.runtime.loop.time())
 
     def hand_back(self, reason: str, replica: Replica | None = None) -> None:
         """Stop all that runs here, or on that replica, to be run again elsewhere or later; it is not a failure."""
@@ -131,8 +141,10 @@ class Worker:
 
     def begin_waiting(self) -> None:
         """Begin what waits for a replica, as far as there are free ones."""
-        while self._waiting and len(self._busy) < len(self.host.replicas):
-            replica = next(r for r in self.host.replicas if r not in self._busy)
+        while self._waiting:
+            replica = next((r for r in self.host.replicas if r.started and r not in self._busy), None)
+            if replica is None:
+                return
             self._begin(self._waiting.popleft(), replica)
 
     def _accept(self, run: Run) -> None:

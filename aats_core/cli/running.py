@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from aats_core.agent import TaskContext
+from aats_core.cli import loop
 from aats_core.cli.failure import FAILED, UsageError
 from aats_core.cli.follow import Follower
 from aats_core.cli.openruns import OpenRuns
@@ -60,7 +61,7 @@ def carry_out(request: Request) -> int:
         run = _Run(team_file, plans, logs, again=request.again)
         with Screen(choose_display(as_json=request.json)) as screen:
             tune_process()
-            asyncio.run(run.run(screen))
+            loop.run(run.run(screen))
     return run.finish(as_json=request.json)
 
 

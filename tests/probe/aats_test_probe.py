@@ -61,6 +61,20 @@ class Probe(Agent):
         """Call sys.exit."""
         raise SystemExit(7)
 
+    @task("probe.exit_beside")
+    async def leave_beside(self, payload: int) -> None:
+        """Call sys.exit in a task of its own."""
+
+        async def leave() -> None:
+            raise SystemExit(payload)
+
+        await asyncio.gather(leave())
+
+    @task("probe.large")
+    async def large(self, mebibytes: float) -> str:
+        """Return so much."""
+        return "x" * int(mebibytes * 1024 * 1024)
+
     @task("probe.kill")
     async def kill(self, payload: dict[str, Any]) -> None:
         """Kill the whole process."""
