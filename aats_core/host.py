@@ -235,6 +235,9 @@ class AgentHost:
             try:
                 async with self.runtime.subscription(topic, self.name) as deliveries:
                     async for delivery in deliveries:
+                        if handler is None and self.worker is not None and self.worker.take(delivery.message):
+                            await delivery.ack()
+                            continue
                         await self.put(Envelope(delivery.message, handler, delivery, delivery.attempt))
                 return
             except Exception:

@@ -24,16 +24,16 @@ from aats_core.health import Health, HealthStatus
 from aats_core.hooks import Hooks
 from aats_core.host import AgentHost
 from aats_core.kinds import TaskKinds
-from aats_core.metered import MeteredBroker
 from aats_core.middleware import Middleware
 from aats_core.operations import AgentStatus, Operations, TeamStatus
 from aats_core.policy import AllowAll, Policy
 from aats_core.runtime import Runtime
 from aats_core.secrets import redact
-from aats_core.settings import AgentSettings, TeamInfo
+from aats_core.settings import AgentSettings, BrokerSettings, TeamInfo
 from aats_core.state_dir import StateDirectory
 from aats_core.store import RecordStore
 from aats_core.task import PROJECT_MANAGER, TASK_SCHEDULER
+from aats_core.team_broker import TeamBroker
 from aats_core.team_file import TeamFile
 from aats_core.topics import TeamTopics
 from aats_core.version import VERSION
@@ -57,17 +57,25 @@ class Team:
     Entering starts everything or, where something fails, nothing, and raises what failed. Leaving drains: no task is
     assigned any more, running ones have the team's grace time to finish, the others are handed back; until then the
     team can be spoken to. Then all parts stop in reverse order of their start. Raises `AgentFailed` where the
-    team ends because the project manager or the task scheduler was given up.
+    team ends because the project manager or the task scheduler was given up, or with `every_agent` any agent.
     """
 
     operations: Operations
     hooks: Hooks
     metrics: CollectorRegistry
 
-    def __init__(self, team_file: TeamFile, *, clock: Clock | None = None, policy: Policy | None = None) -> None:
+    def __init__(
+        self,
+        team_file: TeamFile,
+        *,
+        clock: Clock | None = None,
+        policy: Policy | None = None,
+        every_agent: bool = False,
+    ) -> None:
         self._file = team_file
         self._clock = clock or RealClock()
         self._policy = policy
+        self._every_agent = every_agent
         self._stack = AsyncExitStack()
         self._stopping = asyncio.Event()
         self._grace = team_file.team.grace
@@ -139,7 +147,9 @@ class Team:
         stack.push_async_callback(self._drain)
 
     async def _open_backends(self, stack: AsyncExitStack) -> None:
-        self._broker = MeteredBroker(self._container.broker)
+        self._broker = TeamBroker(
+            self._container.broker, lease=cast("BrokerSettings", self._file.broker.settings).lease
+        )
         self._topics = TeamTopics(self._broker, self._info.namespace)
         stack.push_async_callback(_quietly, "broker", self._broker.close)
         with _naming("broker", "connect"):
@@ -161,8 +171,8 @@ class Team:
         )
         self.metrics.register(RuntimeCollector(runtime.hosts))
         self.metrics.register(BrokerCollector(self._broker.figures))
-        looking = asyncio.create_task(self._broker.look(self._topics, self._clock), name="broker lag")
-        stack.callback(looking.cancel)
+        for work in (self._broker.look(self._topics, self._clock), self._broker.renew(self._clock)):
+            stack.callback(asyncio.create_task(work, name="broker").cancel)
         stack.push_async_callback(runtime.stop)
         await runtime.start()
         for name, integration in integrations.items():
@@ -216,7 +226,7 @@ class Team:
     @hookspecs.hookimpl
     def agent_crashed(self, agent: str, restarts: int) -> None:
         """End the team where it can do nothing any more."""
-        if restarts == 0 and agent in (PROJECT_MANAGER, TASK_SCHEDULER):
+        if restarts == 0 and (self._every_agent or agent in (PROJECT_MANAGER, TASK_SCHEDULER)):
             self._failure = AgentFailed(f"{agent} crashed too often; the log says why. What was accepted is kept")
             self._stopping.set()
 

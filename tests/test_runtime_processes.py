@@ -12,11 +12,12 @@ from aats_broker_memory import MemoryBroker, MemorySettings
 
 from aats_core.agent import Agent
 from aats_core.errors import InvalidPayload, NotFound, RequestFailed, RequestTimeout
-from aats_core.handlers import on, subscribe
+from aats_core.handlers import on, subscribe, task
 from aats_core.hooks import Hooks
 from aats_core.policy import acting_for, current_subject
 from aats_core.runtime import Runtime
 from aats_core.settings import AgentSettings, HandlerRetries, TeamInfo
+from aats_core.task import Outcome, TaskAssignment, TaskResult
 
 
 class SharedBroker(MemoryBroker):
@@ -25,11 +26,26 @@ class SharedBroker(MemoryBroker):
     in_process = False
 
 
+class Manager(Agent):
+    """Notes what workers say."""
+
+    def __init__(self) -> None:
+        self.results: list[TaskResult] = []
+
+    @on("task.result")
+    async def result(self, result: TaskResult) -> None:
+        self.results.append(result)
+
+
 class Clerk(Agent):
     """Answers, and notes what it was told."""
 
     def __init__(self) -> None:
         self.heard: list[Any] = []
+
+    @task("clerk.file")
+    async def file(self, payload: dict[str, str]) -> str:
+        return payload["name"]
 
     @on("double")
     async def double(self, number: int) -> int:
@@ -204,5 +220,19 @@ def test_what_is_sent_to_a_process_ends_with_it() -> None:
         topics = {status.topic for status in await broker.topics()}
         assert "aats.agent.tasks.far" in topics
         assert "aats.agent.tasks.far.n2" not in topics
+
+    play(scenario)
+
+
+def test_a_task_is_run_by_a_worker_of_another_process() -> None:
+    async def scenario(near: Runtime, far: Runtime, broker: MemoryBroker) -> None:
+        manager = near.add("project-manager", Manager)
+        await manager.start()
+        await near.send("far@n2", "task.assignment", TaskAssignment("p", "t", "clerk.file", {"name": "x"}, 1, 30.0))
+        agent = manager.replicas[0].agent
+        assert isinstance(agent, Manager)
+        await until(lambda: agent.results)
+        (result,) = agent.results
+        assert (result.name, result.outcome, result.output, result.worker) == ("t", Outcome.DONE, "x", "far@n2")
 
     play(scenario)

@@ -95,7 +95,7 @@ class _Run:
 
     async def run(self, screen: Screen) -> None:
         """Start the team, carry out the plans or serve, and stop the team."""
-        team = Team(self._file)
+        team = Team(self._file, every_agent=bool(self._plans))
         async with Stopping(team, screen, grace=self._file.team.grace) as stopping, asyncio.TaskGroup() as beside:
             async with AsyncExitStack() as started:
                 try:

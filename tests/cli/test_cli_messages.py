@@ -34,14 +34,19 @@ TEAM = """
 """
 
 
+def install(place: Any, name: str, source: str) -> None:
+    """Have an agent plugin where only the commands of that place find it."""
+    info = f"library/acme_{name}-1.0.dist-info"
+    place.write(f"library/acme_{name}.py", source)
+    place.write(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: acme-{name}\nVersion: 1.0\n")
+    place.write(f"{info}/entry_points.txt", f"[aats.agents]\n{name} = acme_{name}:{name.title()}\n")
+    place.environ["PYTHONPATH"] = f"{place.path / 'library'}:{place.environ['PYTHONPATH']}"
+
+
 @pytest.fixture
 def fed(place: Any) -> Iterator[Any]:
     """Yield a place with a team in which two messages became dead letters."""
-    library = place.path / "library"
-    place.write("library/acme_fussy.py", FUSSY)
-    place.write("library/acme_fussy-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: acme-fussy\nVersion: 1.0\n")
-    place.write("library/acme_fussy-1.0.dist-info/entry_points.txt", "[aats.agents]\nfussy = acme_fussy:Fussy\n")
-    place.environ["PYTHONPATH"] = f"{library}:{place.environ['PYTHONPATH']}"
+    install(place, "fussy", FUSSY)
     place.write("team.toml", TEAM)
     place.write("feed.yaml", "tasks: {feed: {kind: fussy.feed, payload: [spinach, bread, spinach]}}")
     team = place.start("run", "team.toml", stderr=subprocess.DEVNULL)
@@ -128,3 +133,25 @@ def test_topics_tell_of_groups_and_dead_letters(fed: Any) -> None:
     (group,) = found["system.events.dinner"]["groups"]
     assert group == {"name": "fussy", "consumers": 1, "waiting": 0, "held": 0}
     assert "system.events.dinner" in fed.aats("topics").stdout
+
+
+def test_a_run_ends_where_an_agent_that_its_plan_needs_is_given_up(place: Any) -> None:
+    source = """
+        from aats_core import Agent, on, task
+
+        class Frail(Agent):
+            @task("frail.wait")
+            async def wait(self) -> None:
+                await self.request(self.name, "collapse", timeout=60)
+
+            @on("collapse")
+            async def collapse(self) -> None:
+                raise SystemExit(7)
+    """
+    install(place, "frail", source)
+    place.write("team.toml", "[agents.frail]\nrestarts = { limit = 0 }")
+    place.write("plan.yaml", "tasks: {wait: {kind: frail.wait}}")
+    ended = place.aats("run", "team.toml", "--plan", "plan.yaml")
+    assert ended.returncode == 3
+    assert "frail crashed too often" in ended.stderr
+    assert "Traceback" not in ended.stderr

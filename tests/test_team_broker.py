@@ -1,4 +1,4 @@
-"""The traffic of a broker is counted, and offered to Prometheus."""
+"""The traffic of a broker is counted, and offered to Prometheus; what a process holds it keeps."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import asyncio
 from aats_broker_memory import MemoryBroker, MemorySettings
 from prometheus_client import CollectorRegistry
 
-from aats_core.clock import RealClock
+from aats_core.clock import RealClock, VirtualClock
 from aats_core.exposition import BrokerCollector
 from aats_core.message import Message
-from aats_core.metered import MeteredBroker
+from aats_core.team_broker import TeamBroker
 from aats_core.topics import TeamTopics
 
 
@@ -18,7 +18,7 @@ def counted() -> CollectorRegistry:
     """Return the figures of a broker that published six messages, of which five were settled in every way."""
 
     async def scenario() -> CollectorRegistry:
-        broker = MeteredBroker(MemoryBroker(MemorySettings()))
+        broker = TeamBroker(MemoryBroker(MemorySettings()), lease=30.0)
         registry = CollectorRegistry()
         registry.register(BrokerCollector(broker.figures))
         await broker.connect()
@@ -64,3 +64,24 @@ def test_what_waits_is_told_by_topic_and_group() -> None:
     assert registry.get_sample_value("aats_topic_waiting", group) == 2
     assert registry.get_sample_value("aats_topic_consumers", group) == 1
     assert registry.get_sample_value("aats_topic_dead_letters", {"topic": "t"}) == 2
+
+
+def test_what_is_held_keeps_its_lease_until_it_is_settled() -> None:
+    async def scenario() -> None:
+        clock = VirtualClock()
+        broker = TeamBroker(MemoryBroker(MemorySettings(lease=30.0), clock), lease=30.0)
+        await broker.connect()
+        renewing = asyncio.create_task(broker.renew(clock))
+        async with broker.subscribe("t", "g") as one, broker.subscribe("t", "g") as other:
+            await broker.publish("t", Message("slow"))
+            delivery = await anext(one)
+            await clock.advance(600)
+            stolen = asyncio.ensure_future(anext(other))
+            await asyncio.sleep(0)
+            assert not stolen.done(), "a live handler lost its message"
+            await delivery.nack()
+            assert (await stolen).attempt == 2
+        renewing.cancel()
+        await broker.close()
+
+    asyncio.run(scenario())

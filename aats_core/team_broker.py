@@ -1,7 +1,8 @@
-"""A broker whose traffic is counted, whatever plugin it is."""
+"""The broker as the team uses it, whatever plugin it is: its traffic is counted, and no lease runs out in a handler."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Sequence
@@ -22,13 +23,22 @@ LOOK_EVERY = 15.0
 log = logging.getLogger("aats.broker")
 
 
-class MeteredBroker(Broker):
-    """Passes everything on to another broker and counts it in `figures`; each method behaves as that broker's."""
+RENEWALS_PER_LEASE = 3
 
-    def __init__(self, inner: Broker) -> None:
+
+class TeamBroker(Broker):
+    """Passes everything on to another broker, whose methods these are; `figures` holds what was counted.
+
+    What was delivered and is not settled keeps its lease for as long as this process lives: a message that waits in a
+    mailbox, or whose handler takes long, is not handed to somebody else meanwhile.
+    """
+
+    def __init__(self, inner: Broker, *, lease: float) -> None:
         self.inner = inner
+        self._lease = lease
         self.in_process = inner.in_process  # type: ignore[misc] # what it is decides the inner one
         self.figures = BrokerFigures()
+        self._held: set[_Delivery] = set()
 
     async def connect(self) -> None:
         """Connect."""
@@ -52,7 +62,9 @@ class MeteredBroker(Broker):
 
     def subscribe(self, topic: str, group: str, *, prefetch: int = 100, ephemeral: bool = False) -> Subscription:
         """Return a consumer whose deliveries are counted."""
-        return _Subscription(self.inner.subscribe(topic, group, prefetch=prefetch, ephemeral=ephemeral), self.figures)
+        return _Subscription(
+            self.inner.subscribe(topic, group, prefetch=prefetch, ephemeral=ephemeral), self.figures, self._held
+        )
 
     async def dead_letter(self, topic: str, message: Message, *, reason: str, attempts: int) -> None:
         """Put a message among the dead letters, and count it."""
@@ -88,11 +100,25 @@ class MeteredBroker(Broker):
                 log.info("what waits at the broker cannot be seen: %s", error)
             await clock.sleep(LOOK_EVERY)
 
+    async def renew(self, clock: Clock) -> None:
+        """Keep the leases of what is held until cancelled; where the broker is away they may run out."""
+        while True:
+            await clock.sleep(self._lease / RENEWALS_PER_LEASE)
+            renewals = [delivery.extend() for delivery in self._held]
+            failures = {
+                str(end)
+                for end in await asyncio.gather(*renewals, return_exceptions=True)
+                if isinstance(end, Exception)
+            }
+            if failures:
+                log.warning("leases could not be renewed, messages may be handled twice: %s", "; ".join(failures))
+
 
 class _Subscription(Subscription):
-    def __init__(self, inner: Subscription, figures: BrokerFigures) -> None:
+    def __init__(self, inner: Subscription, figures: BrokerFigures, held: set[_Delivery]) -> None:
         self._inner = inner
         self._figures = figures
+        self._held = held
 
     async def __aenter__(self) -> Self:
         await self._inner.__aenter__()
@@ -107,19 +133,21 @@ class _Subscription(Subscription):
         delivery = await anext(self._inner)
         figures = self._figures
         figures.delivered += 1
-        figures.held += 1
         figures.redelivered += delivery.attempt > 1
         figures.latency.observe(max(0.0, time.time() - delivery.message.timestamp))
-        return _Delivery(delivery, figures)
+        figures.held += 1
+        ours = _Delivery(delivery, figures, self._held)
+        self._held.add(ours)
+        return ours
 
 
 class _Delivery(Delivery):
     __slots__ = ("_figures", "_held", "_inner", "attempt", "message", "topic")
 
-    def __init__(self, inner: Delivery, figures: BrokerFigures) -> None:
+    def __init__(self, inner: Delivery, figures: BrokerFigures, held: set[_Delivery]) -> None:
         self._inner = inner
         self._figures = figures
-        self._held = 1
+        self._held = held
         self.topic, self.message, self.attempt = inner.topic, inner.message, inner.attempt
 
     async def ack(self) -> None:
@@ -139,6 +167,8 @@ class _Delivery(Delivery):
 
     def _settled(self) -> int:
         """Return 1 for the first time that it is settled; the others count for nothing."""
-        first, self._held = self._held, 0
-        self._figures.held -= first
-        return first
+        if self not in self._held:
+            return 0
+        self._held.discard(self)
+        self._figures.held -= 1
+        return 1
