@@ -1,0 +1,6 @@
+"""Carries messages over Redis streams."""
+
+from aats_broker_redis.broker import RedisBroker
+from aats_broker_redis.settings import RedisSettings
+
+__all__ = ["RedisBroker", "RedisSettings"]

@@ -1,0 +1,71 @@
+"""The dead letters, as they lie on the server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from redis.asyncio import Redis
+
+from aats_broker_redis.client import Client
+from aats_core.broker import DeadLetter, topic_matches
+from aats_core.message import decode
+
+PAGE = 200
+"""Letters that are fetched at once."""
+
+
+class Letters:
+    """A stream of dead letters for each topic; an id is unique and grows over all of them."""
+
+    def __init__(self, client: Client, root: str) -> None:
+        self._client = client
+        self._root = root
+
+    async def add(self, topic: str, data: bytes, priority: int, *, reason: str, attempts: int) -> None:
+        """Keep a message."""
+        await self._client.link.run("bury", topic, data, priority, attempts, reason, until=self._client.until())
+
+    async def of(self, topic: str) -> list[DeadLetter]:
+        """Return the letters of a topic or pattern, oldest first."""
+        link, found = self._client.link, list[tuple[str, list[Any]]]()
+        topics = await link.call(lambda client: _topics(client, f"{self._root}dead"), until=self._client.until())
+        for name in filter(lambda name: topic_matches(topic, name), topics):
+            after = "-"
+            while page := await self._page(name, after):
+                found += ((name, entry) for entry in page)
+                after = f"({page[-1][0].decode()}"
+        return sorted((_letter(name, entry) for name, entry in found), key=_age)
+
+    async def finish(self, topic: str, how: str, ids: Sequence[str] | None, *edited: bytes | int) -> int:
+        """Purge letters or replay them, each in one step, and return how many there were."""
+        named = msgspec.msgpack.encode(None if ids is None else list(ids))
+        count: int = await self._client.link.run("letters", topic, how, named, *edited, until=self._client.until())
+        return count
+
+    async def _page(self, name: str, after: str) -> list[Any]:
+        async def fetch(client: Redis) -> list[Any]:
+            page: list[Any] = await client.execute_command(
+                "XRANGE", f"{self._root}dead:{name}", after, "+", "COUNT", PAGE
+            )
+            return page
+
+        return await self._client.link.call(fetch, until=self._client.until())
+
+
+async def _topics(client: Redis, key: str) -> list[str]:
+    found = await client.execute_command("SMEMBERS", key)
+    return [topic.decode() for topic in found]
+
+
+def _letter(topic: str, entry: list[Any]) -> DeadLetter:
+    id, fields = entry
+    if isinstance(fields, dict):
+        fields = [part for pair in fields.items() for part in pair]
+    reason, time = fields[9].decode(), int(fields[11]) / 1000
+    return DeadLetter(id.decode(), topic, decode(fields[1]), reason, int(fields[7]), time)
+
+
+def _age(letter: DeadLetter) -> int:
+    return int(letter.id.partition("-")[0])

@@ -1,0 +1,227 @@
+"""The way to the server that holds the keys of the team: found at first, and again whenever it is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from redis import exceptions
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from aats_broker_redis.scripts import script
+from aats_broker_redis.settings import Address, RedisSettings, parse_address
+from aats_core.errors import BrokerError, BrokerUnavailable
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+LOST = (
+    OSError,
+    exceptions.ConnectionError,
+    exceptions.TimeoutError,
+    exceptions.AskError,  # and MovedError: another node of the cluster has the keys now
+    exceptions.ClusterDownError,
+    exceptions.TryAgainError,
+    exceptions.ReadOnlyError,
+)
+"""What says that this server cannot serve now, and that one has to be looked for."""
+
+OLDEST = 7
+HOPS = 5
+CALLS = 8
+"""Calls, and so connections, that are under way at once."""
+FIRST_WAIT, LONGEST_WAIT = 0.02, 1.0
+"""Seconds between two looks for a server, growing by the half from the first to the longest."""
+
+
+class Link:
+    """Runs scripts on the server that may write the keys under `root`, whichever that is at the moment.
+
+    `trouble` says why there is none, and is empty while there is one.
+    """
+
+    def __init__(self, settings: RedisSettings, root: str) -> None:
+        self._settings = settings
+        self._root = root
+        self._addresses = [parse_address(url) for url in settings.servers]
+        self._client: Redis | None = None
+        self._left: list[Redis] = []
+        self._up, self._down = asyncio.Event(), asyncio.Event()
+        self._calls = asyncio.Semaphore(CALLS)
+        self._keeper: asyncio.Task[None] | None = None
+        self.trouble = "not connected yet"
+
+    async def open(self) -> None:
+        """Find the server; raises `BrokerUnavailable` where that takes longer than the timeout."""
+        self._down.set()
+        self._keeper = asyncio.create_task(self._keep())
+        try:
+            await self.client(asyncio.get_running_loop().time() + self._settings.timeout)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.wait({self._keeper})
+            self._keeper = None
+        if self._client is not None:
+            self._left.append(self._client)
+            self._client = None
+        self._up.clear()
+        await self._close_left()
+
+    async def client(self, until: float | None = None) -> Redis:
+        """Return the client of the server, once there is one; `until` is a time of the event loop."""
+        while self._client is None:
+            try:
+                async with asyncio.timeout_at(until):
+                    await self._up.wait()
+            except TimeoutError as error:
+                raise BrokerUnavailable(self.trouble) from error
+        return self._client
+
+    def lose(self, client: Redis, error: BaseException) -> None:
+        """Leave a client that failed, and look for a server again; others may have noticed first."""
+        if client is self._client:
+            self._client = None
+            self._left.append(client)
+            self.trouble = f"the connection to Redis is lost: {_reason(error)}"
+            _log.warning("%s; looking for a server", self.trouble)
+            self._up.clear()
+            self._down.set()
+
+    async def run(self, name: str, *arguments: bytes | str | float, until: float, repeat: bool = True) -> Any:
+        """Run a script and return its answer, as `call` does."""
+        head = (self._root, self._settings.lease * 1000, self._settings.max_attempts)
+        return await self.call(lambda client: _evaluate(client, name, *head, *arguments), until=until, repeat=repeat)
+
+    async def call(self, work: Callable[[Redis], Awaitable[T]], *, until: float, repeat: bool = True) -> T:
+        """Do something with the client of the server, and again where the connection is lost meanwhile.
+
+        Raises `BrokerUnavailable` where there is no answer by the time `until` of the event loop, or, without
+        `repeat`, where the connection is lost; it may have been done all the same.
+        """
+        while True:
+            client = await self.client(until)
+            try:
+                async with asyncio.timeout_at(until), self._calls:
+                    return await work(client)
+            except LOST as error:
+                self.lose(client, error)
+                if not repeat:
+                    raise BrokerUnavailable(self.trouble) from error
+            except exceptions.OutOfMemoryError as error:
+                raise BrokerError(f"Redis has no memory left, raise its maxmemory or purge: {error}") from error
+            except exceptions.RedisError as error:
+                raise BrokerError(f"Redis refused what was asked: {error}") from error
+
+    async def _keep(self) -> None:
+        wait = FIRST_WAIT
+        while True:
+            await self._down.wait()
+            await self._close_left()
+            self._client = await self._find()
+            if self._client is None:
+                await asyncio.sleep(wait * random.uniform(0.5, 1))  # noqa: S311 - spreads the load, keeps no secret
+                wait = min(wait * 1.5, LONGEST_WAIT)
+            else:
+                wait, self.trouble = FIRST_WAIT, ""
+                self._down.clear()
+                self._up.set()
+
+    async def _close_left(self) -> None:
+        while self._left:
+            await _close(self._left.pop())
+
+    async def _find(self) -> Redis | None:
+        failures = []
+        for address in self._addresses:
+            try:
+                return await self._follow(address)
+            except (exceptions.RedisError, OSError, BrokerError) as error:
+                failures.append(f"{address}: {_reason(error)}")
+        self.trouble = f"no Redis server can be used: {'; '.join(failures)}"
+        return None
+
+    async def _follow(self, address: Address) -> Redis:
+        """Return a client of the server that an address leads to: replicas and other nodes of a cluster point on."""
+        for _ in range(HOPS):
+            client = self._open(address)
+            try:
+                async with asyncio.timeout(self._settings.timeout / 2):
+                    further = await _pointer(client, self._root)
+            except BaseException:
+                await _close(client)
+                raise
+            if further is None:
+                return client
+            await _close(client)
+            address = address._replace(host=further[0] or address.host, port=further[1])
+        raise BrokerUnavailable(f"it leads nowhere after {HOPS} hops")
+
+    def _open(self, address: Address) -> Redis:
+        settings = self._settings
+        return Redis(
+            host=address.host,
+            port=address.port,
+            db=address.database,
+            username=settings.username or None,
+            password=settings.password.get_secret_value() or None,
+            socket_timeout=settings.timeout / 2,
+            socket_connect_timeout=settings.timeout / 2,
+            retry=Retry(NoBackoff(), 0),  # a lost connection is looked after here
+            protocol=2,
+            client_name="aats",
+            **_tls(settings) if address.tls else {},
+        )
+
+
+def _tls(settings: RedisSettings) -> dict[str, Any]:
+    files = {"ssl_ca_certs": settings.ca_file, "ssl_certfile": settings.cert_file, "ssl_keyfile": settings.key_file}
+    return {"ssl": True, **{name: str(path) for name, path in files.items() if path}}
+
+
+async def _evaluate(client: Redis, name: str, *arguments: bytes | str | float) -> Any:
+    found = script(name)
+    try:
+        return await client.execute_command("EVALSHA", found.digest, 1, *arguments)
+    except exceptions.NoScriptError:
+        return await client.execute_command("EVAL", found.text, 1, *arguments)
+
+
+async def _pointer(client: Redis, root: str) -> tuple[str, int] | None:
+    """Return where the server says that writes to that key have to go, or nothing where that is here."""
+    version = str((await client.info("server"))["redis_version"])
+    if int(version.partition(".")[0]) < OLDEST:
+        raise BrokerError(f"it is Redis {version}, and {OLDEST}.0 or later is needed")
+    role = await client.execute_command("ROLE")
+    if role[0] not in (b"master", "master"):
+        return _text(role[1]), int(role[2])
+    try:
+        await client.exists(root)
+    except exceptions.AskError as moved:
+        return moved.host, int(moved.port)
+    return None
+
+
+async def _close(client: Redis) -> None:
+    with suppress(exceptions.RedisError, OSError):
+        await client.aclose()
+
+
+def _text(value: bytes | str) -> str:
+    return value if isinstance(value, str) else value.decode()
+
+
+def _reason(error: BaseException) -> str:
+    return str(error) or ("it does not answer" if isinstance(error, TimeoutError) else type(error).__name__)

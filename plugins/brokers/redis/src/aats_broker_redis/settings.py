@@ -1,0 +1,76 @@
+"""The section `[broker]` of a team file that uses Redis."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, NamedTuple
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, SecretStr
+
+from aats_core.settings import BrokerSettings
+
+
+class Address(NamedTuple):
+    """Where a server listens, and which of its databases is meant."""
+
+    host: str
+    port: int
+    database: int = 0
+    tls: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+def parse_address(url: str) -> Address:
+    """Return the address of a URL; raises `ValueError` where it is not `redis[s]://host[:port][/database]`."""
+    parts = urlsplit(url)
+    database = parts.path.strip("/")
+    if parts.scheme not in ("redis", "rediss") or not parts.hostname or not (database or "0").isdigit():
+        raise ValueError(f"{url!r} is not a URL like redis://host:6379/0, or rediss:// for TLS")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError(f"user and password of {parts.hostname} belong into `username` and `password`")
+    return Address(parts.hostname, parts.port or 6379, int(database or 0), parts.scheme == "rediss")
+
+
+def _check(urls: list[str]) -> list[str]:
+    for url in urls:
+        parse_address(url)
+    return urls
+
+
+class RedisSettings(BrokerSettings):
+    """What can be set on the Redis broker: where the servers are, and how to prove who is asking."""
+
+    servers: Annotated[
+        list[str],
+        AfterValidator(_check),
+        Field(
+            min_length=1,
+            description="URLs of a server and those that may take its place, or of some nodes of a cluster.",
+            examples=[["redis://redis-1.internal:6379/0", "redis://redis-2.internal:6379/0"]],
+        ),
+    ] = ["redis://127.0.0.1:6379/0"]
+    username: Annotated[str, Field(description="Name of the user, where there are several.", examples=["aats"])] = ""
+    password: Annotated[
+        SecretStr, Field(description="Password of the user.", examples=[{"env": "REDIS_PASSWORD"}])
+    ] = SecretStr("")
+    ca_file: Annotated[
+        Path | None,
+        AfterValidator(lambda path: path and path.expanduser()),
+        Field(description="Certificates that a server's has to go back to; those of the system by default."),
+    ] = None
+    cert_file: Annotated[
+        Path | None,
+        AfterValidator(lambda path: path and path.expanduser()),
+        Field(description="Certificate to show to the server."),
+    ] = None
+    key_file: Annotated[
+        Path | None,
+        AfterValidator(lambda path: path and path.expanduser()),
+        Field(description="Private key of that certificate."),
+    ] = None
+    max_message_bytes: Annotated[
+        int, Field(ge=1, description="Largest message that is accepted, encoded.", examples=[1_048_576])
+    ] = 16 * 1024 * 1024
