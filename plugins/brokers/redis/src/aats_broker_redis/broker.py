@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
-
-import msgspec
 
 from aats_broker_redis.client import Client, Header
 from aats_broker_redis.health import examine

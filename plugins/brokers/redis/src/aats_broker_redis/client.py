@@ -49,7 +49,7 @@ class Take(NamedTuple):
 
     group: str
     consumer: str
-    count: int
+    most: int
     unsure: bool
 
 
@@ -147,14 +147,14 @@ class Client:
         for consumer in self._consumers.values():
             consumer.want()
 
-    async def _publish(self, chunks: list[Chunk]) -> list[None | BaseException]:
-        outcomes: list[None | BaseException] = []
+    async def _publish(self, chunks: list[Chunk]) -> list[BaseException | None]:
+        outcomes: list[BaseException | None] = []
         while len(outcomes) < len(chunks):
             part = _first(chunks[len(outcomes) :])
             head = self.id, next(self._numbers), round(self._timeout * REMEMBERED * 1000)
             headers = [header for chunk in part for header in chunk.headers]
             data = [message for chunk in part for message in chunk.data]
-            outcome: None | BaseException = None
+            outcome: BaseException | None = None
             try:
                 await self.link.run("publish", *head, _pack(headers), *data, until=part[0].until)
             except BrokerError as error:
@@ -189,7 +189,7 @@ class Client:
             if consumers:
                 alive = _pack([(consumer.id, consumer.group) for consumer in consumers])
                 with suppress(BrokerError):
-                    gone = {id.decode() for id in await self.link.run("beat", alive, until=began + self._timeout)}
+                    gone = {name.decode() for name in await self.link.run("beat", alive, until=began + self._timeout)}
                     await self._heard(consumers, gone, began)
             self._beat_wanted.clear()
             with suppress(TimeoutError):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from redis import exceptions
 from redis.asyncio import Redis
 
@@ -14,7 +12,7 @@ async def examine(client: Redis) -> list[str]:
     """Return what keeps the server from its promises, each with the setting that helps."""
     await client.ping()
     try:
-        found: dict[str, Any] = await client.config_get(*NEEDED)
+        found = await client.config_get(*NEEDED)
     except exceptions.NoPermissionError:
         return ["the user may not read the server's settings: allow it `config|get`, so that they can be checked"]
     except exceptions.ResponseError as error:
@@ -32,5 +30,7 @@ def judge(settings: dict[str, str]) -> list[str]:
         problems.append(f"appendfsync is {sync}, a crash loses {lost} of confirmed messages: set `appendfsync always`")
     policy = settings.get("maxmemory-policy")
     if settings.get("maxmemory", "0") != "0" and policy != "noeviction":
-        problems.append(f"a full server drops messages (maxmemory-policy is {policy}): set `maxmemory-policy noeviction`")
+        problems.append(
+            f"maxmemory-policy is {policy}, a full server drops messages: set `maxmemory-policy noeviction`"
+        )
     return problems

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from redis.asyncio import Redis
 
 from aats_broker_redis.client import Client
+from aats_broker_redis.link import command
 from aats_core.broker import DeadLetter, topic_matches
 from aats_core.message import decode
 
@@ -30,8 +30,9 @@ class Letters:
     async def of(self, topic: str) -> list[DeadLetter]:
         """Return the letters of a topic or pattern, oldest first."""
         link, found = self._client.link, list[tuple[str, list[Any]]]()
-        topics = await link.call(lambda client: _topics(client, f"{self._root}dead"), until=self._client.until())
-        for name in filter(lambda name: topic_matches(topic, name), topics):
+        words = "SMEMBERS", f"{self._root}dead"
+        topics = await link.call(lambda client: command(client, *words), until=self._client.until())
+        for name in filter(lambda name: topic_matches(topic, name), map(bytes.decode, topics)):
             after = "-"
             while page := await self._page(name, after):
                 found += ((name, entry) for entry in page)
@@ -45,26 +46,17 @@ class Letters:
         return count
 
     async def _page(self, name: str, after: str) -> list[Any]:
-        async def fetch(client: Redis) -> list[Any]:
-            page: list[Any] = await client.execute_command(
-                "XRANGE", f"{self._root}dead:{name}", after, "+", "COUNT", PAGE
-            )
-            return page
-
-        return await self._client.link.call(fetch, until=self._client.until())
-
-
-async def _topics(client: Redis, key: str) -> list[str]:
-    found = await client.execute_command("SMEMBERS", key)
-    return [topic.decode() for topic in found]
+        words = "XRANGE", f"{self._root}dead:{name}", after, "+", "COUNT", PAGE
+        page: list[Any] = await self._client.link.call(
+            lambda client: command(client, *words), until=self._client.until()
+        )
+        return page
 
 
 def _letter(topic: str, entry: list[Any]) -> DeadLetter:
-    id, fields = entry
-    if isinstance(fields, dict):
-        fields = [part for pair in fields.items() for part in pair]
-    reason, time = fields[9].decode(), int(fields[11]) / 1000
-    return DeadLetter(id.decode(), topic, decode(fields[1]), reason, int(fields[7]), time)
+    name, fields = entry
+    reason, time = fields[b"r"].decode(), int(fields[b"w"]) / 1000
+    return DeadLetter(name.decode(), topic, decode(fields[b"m"]), reason, int(fields[b"a"]), time)
 
 
 def _age(letter: DeadLetter) -> int:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 from redis import exceptions
@@ -52,7 +52,6 @@ class Link:
         self._root = root
         self._addresses = [parse_address(url) for url in settings.servers]
         self._client: Redis | None = None
-        self._left: list[Redis] = []
         self._up, self._down = asyncio.Event(), asyncio.Event()
         self._calls = asyncio.Semaphore(CALLS)
         self._keeper: asyncio.Task[None] | None = None
@@ -63,7 +62,8 @@ class Link:
         self._down.set()
         self._keeper = asyncio.create_task(self._keep())
         try:
-            await self.client(asyncio.get_running_loop().time() + self._settings.timeout)
+            async with self.client(asyncio.get_running_loop().time() + self._settings.timeout):
+                pass
         except BaseException:
             await self.close()
             raise
@@ -74,27 +74,36 @@ class Link:
             self._keeper.cancel()
             await asyncio.wait({self._keeper})
             self._keeper = None
-        if self._client is not None:
-            self._left.append(self._client)
-            self._client = None
+        client, self._client = self._client, None
         self._up.clear()
-        await self._close_left()
+        if client is not None:
+            await _close(client)
 
-    async def client(self, until: float | None = None) -> Redis:
-        """Return the client of the server, once there is one; `until` is a time of the event loop."""
-        while self._client is None:
+    @asynccontextmanager
+    async def client(self, until: float | None = None) -> AsyncIterator[Redis]:
+        """Lend the client of the server, once there is one, and look for another where this one loses it.
+
+        Raises `BrokerUnavailable` where there is none by the time `until` of the event loop.
+        """
+        while (client := self._client) is None:
             try:
                 async with asyncio.timeout_at(until):
                     await self._up.wait()
             except TimeoutError as error:
                 raise BrokerUnavailable(self.trouble) from error
-        return self._client
+        try:
+            yield client
+        except LOST as error:
+            self._lose(client, error)
+            raise
+        finally:
+            if client is not self._client:
+                await _close(client)  # again: a connection may have been opened after the first time
 
-    def lose(self, client: Redis, error: BaseException) -> None:
+    def _lose(self, client: Redis, error: BaseException) -> None:
         """Leave a client that failed, and look for a server again; others may have noticed first."""
         if client is self._client:
             self._client = None
-            self._left.append(client)
             self.trouble = f"the connection to Redis is lost: {_reason(error)}"
             _log.warning("%s; looking for a server", self.trouble)
             self._up.clear()
@@ -112,12 +121,10 @@ class Link:
         `repeat`, where the connection is lost; it may have been done all the same.
         """
         while True:
-            client = await self.client(until)
             try:
-                async with asyncio.timeout_at(until), self._calls:
+                async with self.client(until) as client, asyncio.timeout_at(until), self._calls:
                     return await work(client)
             except LOST as error:
-                self.lose(client, error)
                 if not repeat:
                     raise BrokerUnavailable(self.trouble) from error
             except exceptions.OutOfMemoryError as error:
@@ -129,7 +136,6 @@ class Link:
         wait = FIRST_WAIT
         while True:
             await self._down.wait()
-            await self._close_left()
             self._client = await self._find()
             if self._client is None:
                 await asyncio.sleep(wait * random.uniform(0.5, 1))  # noqa: S311 - spreads the load, keeps no secret
@@ -138,10 +144,6 @@ class Link:
                 wait, self.trouble = FIRST_WAIT, ""
                 self._down.clear()
                 self._up.set()
-
-    async def _close_left(self) -> None:
-        while self._left:
-            await _close(self._left.pop())
 
     async def _find(self) -> Redis | None:
         failures = []
@@ -191,12 +193,17 @@ def _tls(settings: RedisSettings) -> dict[str, Any]:
     return {"ssl": True, **{name: str(path) for name, path in files.items() if path}}
 
 
+async def command(client: Redis, *words: bytes | str | float) -> Any:
+    """Send a command and return its answer."""
+    return await client.execute_command(*words)  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
+
+
 async def _evaluate(client: Redis, name: str, *arguments: bytes | str | float) -> Any:
     found = script(name)
     try:
-        return await client.execute_command("EVALSHA", found.digest, 1, *arguments)
+        return await command(client, "EVALSHA", found.digest, 1, *arguments)
     except exceptions.NoScriptError:
-        return await client.execute_command("EVAL", found.text, 1, *arguments)
+        return await command(client, "EVAL", found.text, 1, *arguments)
 
 
 async def _pointer(client: Redis, root: str) -> tuple[str, int] | None:
@@ -204,7 +211,7 @@ async def _pointer(client: Redis, root: str) -> tuple[str, int] | None:
     version = str((await client.info("server"))["redis_version"])
     if int(version.partition(".")[0]) < OLDEST:
         raise BrokerError(f"it is Redis {version}, and {OLDEST}.0 or later is needed")
-    role = await client.execute_command("ROLE")
+    role = await command(client, "ROLE")
     if role[0] not in (b"master", "master"):
         return _text(role[1]), int(role[2])
     try:

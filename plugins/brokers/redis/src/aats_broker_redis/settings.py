@@ -47,15 +47,16 @@ class RedisSettings(BrokerSettings):
         list[str],
         AfterValidator(_check),
         Field(
+            default_factory=lambda: ["redis://127.0.0.1:6379/0"],
             min_length=1,
             description="URLs of a server and those that may take its place, or of some nodes of a cluster.",
             examples=[["redis://redis-1.internal:6379/0", "redis://redis-2.internal:6379/0"]],
         ),
-    ] = ["redis://127.0.0.1:6379/0"]
+    ]
     username: Annotated[str, Field(description="Name of the user, where there are several.", examples=["aats"])] = ""
-    password: Annotated[
-        SecretStr, Field(description="Password of the user.", examples=[{"env": "REDIS_PASSWORD"}])
-    ] = SecretStr("")
+    password: Annotated[SecretStr, Field(description="Password of the user.", examples=[{"env": "REDIS_PASSWORD"}])] = (
+        SecretStr("")
+    )
     ca_file: Annotated[
         Path | None,
         AfterValidator(lambda path: path and path.expanduser()),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 from redis.asyncio.client import PubSub
 
 from aats_broker_redis.link import FIRST_WAIT, LOST, Link
+
+_log = logging.getLogger(__name__)
 
 SILENCE = 5.0
 """Seconds without a word after which the connection is tried."""
@@ -19,9 +22,7 @@ class Waker:
     `wake` is called with each message; `wake_all` each time it begins to listen, for what it did not hear before.
     """
 
-    def __init__(
-        self, link: Link, channel: str, *, wake: Callable[[str], None], wake_all: Callable[[], None]
-    ) -> None:
+    def __init__(self, link: Link, channel: str, *, wake: Callable[[str], None], wake_all: Callable[[], None]) -> None:
         self._link = link
         self._channel = channel
         self._wake = wake
@@ -31,14 +32,12 @@ class Waker:
     async def run(self) -> None:
         """Listen until cancelled."""
         while True:
-            client = await self._link.client()
             try:
-                async with client.pubsub() as pubsub:
+                async with self._link.client() as client, client.pubsub() as pubsub:
                     await pubsub.subscribe(self._channel)
                     await self._listen(pubsub)
             except LOST as error:
-                self.listening.clear()
-                self._link.lose(client, error)
+                _log.debug("the channel for wake-ups is lost: %s", error)
                 await asyncio.sleep(FIRST_WAIT)
 
     async def _listen(self, pubsub: PubSub) -> None:
