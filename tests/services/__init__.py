@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.services.redis import RedisServer
+from tests.services.redis import RedisCluster, RedisServer
 from tests.services.service import Service
 
-SERVERS: dict[str, type[Service]] = {server.name: server for server in (RedisServer,)}
+SERVERS: dict[str, type[Service]] = {server.name: server for server in (RedisServer, RedisCluster)}
 
-__all__ = ["SERVERS", "RedisServer"]
+__all__ = ["SERVERS", "RedisCluster", "RedisServer"]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import shutil
 import socket
+import subprocess
+import time
+from pathlib import Path
 
-from tests.services.service import Service
+from tests.services.service import POLL, Service, ServiceError, free_port
 
 
 class RedisServer(Service):
@@ -32,10 +35,84 @@ class RedisServer(Service):
 
     def answers(self) -> bool:
         """Send a ping; the answer is PONG once the data is loaded."""
+        return self.ask("PING").startswith(b"+PONG")
+
+    def ask(self, command: str) -> bytes:
+        """Return the answer to a command as it comes over the wire, or the beginning of a long one."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
-            connection.sendall(b"PING\r\n")
-            return connection.recv(64).startswith(b"+PONG")
+            connection.sendall(f"{command}\r\n".encode())
+            return connection.recv(4096)
 
     def address(self, port: int) -> str:
         """Return a URL of its first database."""
         return f"redis://127.0.0.1:{port}/0"
+
+
+class RedisNode(RedisServer):
+    """One server of a cluster."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.given = ""
+        self.bus = free_port()
+
+    def command(self) -> list[str]:
+        """Run it as one of those that share the keys."""
+        cluster = ["--cluster-enabled", "yes", "--cluster-port", str(self.bus), "--cluster-node-timeout", "2000"]
+        return [*super().command(), *cluster]
+
+
+class RedisCluster(Service):
+    """Three servers that share the keys; `kill` and `stop` end all of them.
+
+    It is always one of its own, as tests change what its nodes announce.
+    """
+
+    name = "redis_cluster"
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.given = ""
+        self.nodes = [RedisNode(directory / str(number)) for number in range(3)]
+        self._formed = False
+
+    @classmethod
+    def missing(cls) -> str:
+        """Name the package."""
+        return RedisServer.missing()
+
+    def command(self) -> list[str]:
+        """Return what makes a cluster of the running servers."""
+        addresses = [f"127.0.0.1:{node.port}" for node in self.nodes]
+        return ["redis-cli", "--cluster", "create", *addresses, "--cluster-yes"]
+
+    def start(self) -> None:
+        """Start all, and share the keys out the first time."""
+        for node in self.nodes:
+            node.start()
+        if not self._formed:
+            subprocess.run(self.command(), check=True, capture_output=True, timeout=self.patience)
+            self._formed = True
+        until = time.monotonic() + self.patience
+        while not self.answers():
+            if time.monotonic() > until:
+                raise ServiceError(f"{self.name} did not agree within {self.patience:g} s")
+            time.sleep(POLL)
+
+    def kill(self) -> None:
+        """End all at once."""
+        for node in self.nodes:
+            node.kill()
+
+    def stop(self) -> None:
+        """End all in good order."""
+        for node in self.nodes:
+            node.stop()
+
+    def answers(self) -> bool:
+        """Ask every server whether all keys have one."""
+        return all(b"cluster_state:ok" in node.ask("CLUSTER INFO") for node in self.nodes)
+
+    def address(self, port: int) -> str:
+        """Return the URL of one of its servers."""
+        return f"redis://127.0.0.1:{self.nodes[0].port}/0"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import ClassVar
 
 import pytest
@@ -9,28 +10,49 @@ from aats_broker_redis import RedisBroker, RedisSettings
 from aats_broker_redis.settings import parse_address
 
 from aats_core.testing.brokers import BrokerContract
-from tests.services import RedisServer
+from tests.services import RedisCluster, RedisServer
 from tests.services.fixtures import Started
 from tests.services.proxy import Fault, FaultProxy
 
 
-class TestRedisBroker(BrokerContract):
-    proxy: ClassVar[FaultProxy]
+class ProxiedContract(BrokerContract):
+    """The contract of a broker whose connections all go through proxies."""
 
-    @pytest.fixture(scope="class", autouse=True)
-    @classmethod
-    def _server(cls, service: Started[RedisServer]) -> Iterator[None]:
-        with FaultProxy(parse_address(service(RedisServer).url).port) as cls.proxy:
-            yield
+    proxies: ClassVar[list[FaultProxy]]
 
     def make_broker(self) -> RedisBroker:
-        url = f"redis://127.0.0.1:{self.proxy.port}"
+        servers = [f"redis://127.0.0.1:{proxy.port}" for proxy in self.proxies]
         return RedisBroker(
-            RedisSettings(servers=[url], lease=self.lease, max_attempts=self.max_attempts, timeout=self.timeout)
+            RedisSettings(servers=servers, lease=self.lease, max_attempts=self.max_attempts, timeout=self.timeout)
         )
 
     async def interrupt(self) -> None:
-        await asyncio.to_thread(self.proxy.inject, Fault.CUT)
+        for proxy in self.proxies:
+            await asyncio.to_thread(proxy.inject, Fault.CUT)
 
     async def restore(self) -> None:
-        await asyncio.to_thread(self.proxy.inject, Fault.NONE)
+        for proxy in self.proxies:
+            await asyncio.to_thread(proxy.inject, Fault.NONE)
+
+
+class TestRedisBroker(ProxiedContract):
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def _server(cls, service: Started[RedisServer]) -> Iterator[None]:
+        with FaultProxy(parse_address(service(RedisServer).url).port) as proxy:
+            cls.proxies = [proxy]
+            yield
+
+
+class TestRedisBrokerOnACluster(ProxiedContract):
+    examples = 20
+
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def _server(cls, service: Started[RedisCluster]) -> Iterator[None]:
+        cluster = service(RedisCluster)
+        with ExitStack() as stack:
+            cls.proxies = [stack.enter_context(FaultProxy(node.port)) for node in cluster.nodes]
+            for node, proxy in zip(cluster.nodes, cls.proxies, strict=True):
+                node.ask(f"CONFIG SET cluster-announce-port {proxy.port}")  # so that nodes point on to the proxies
+            yield
