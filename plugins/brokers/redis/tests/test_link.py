@@ -9,10 +9,11 @@ import pytest
 import trustme
 from aats_broker_redis import RedisBroker, RedisSettings
 
-from aats_core.errors import BrokerUnavailable
+from aats_core.errors import BrokerUnavailable, SettingsError
 from aats_core.health import HealthStatus
 from aats_core.message import Message
 from aats_core.settings import TeamInfo
+from aats_core.tls import TlsSettings
 from plugins.brokers.redis.tests.conftest import Connected, OwnServer
 from tests.services import RedisServer
 from tests.services.service import free_port
@@ -160,12 +161,12 @@ class TestTls:
         )
         return f"rediss://127.0.0.1:{port}"
 
-    def broker(self, address: str, **settings: Any) -> RedisBroker:
-        return RedisBroker(RedisSettings(servers=[address], timeout=2, **settings))
+    def broker(self, address: str, **tls: Any) -> RedisBroker:
+        return RedisBroker(RedisSettings(servers=[address], timeout=1, tls=TlsSettings(**tls)))
 
     def test_a_client_certificate_is_shown(self, address: str, files: dict[str, Path]) -> None:
         async def scenario() -> None:
-            broker = self.broker(address, ca_file=files["ca"], cert_file=files["client"], key_file=files["client_key"])
+            broker = self.broker(address, ca=files["ca"], certificate=files["client"], key=files["client_key"])
             await broker.connect()
             await works(broker)
             await broker.close()
@@ -175,13 +176,20 @@ class TestTls:
     def test_a_server_without_a_trusted_certificate_is_refused(self, address: str, files: dict[str, Path]) -> None:
         async def scenario() -> None:
             with pytest.raises(BrokerUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
-                await self.broker(address, cert_file=files["client"], key_file=files["client_key"]).connect()
+                await self.broker(address, certificate=files["client"], key=files["client_key"]).connect()
+
+        asyncio.run(scenario())
+
+    def test_a_file_that_cannot_be_used_is_named(self, address: str, tmp_path: Path) -> None:
+        async def scenario() -> None:
+            with pytest.raises(SettingsError, match=r"tls\.ca = '.*missing\.pem'"):
+                await self.broker(address, ca=tmp_path / "missing.pem").connect()
 
         asyncio.run(scenario())
 
     def test_a_client_without_a_certificate_is_refused(self, address: str, files: dict[str, Path]) -> None:
         async def scenario() -> None:
             with pytest.raises(BrokerUnavailable):
-                await self.broker(address, ca_file=files["ca"]).connect()
+                await self.broker(address, ca=files["ca"]).connect()
 
         asyncio.run(scenario())

@@ -17,6 +17,7 @@ from redis.backoff import NoBackoff
 from aats_broker_redis.scripts import script
 from aats_broker_redis.settings import Address, RedisSettings, parse_address
 from aats_core.errors import BrokerError, BrokerUnavailable
+from aats_core.tls import TlsSettings
 
 T = TypeVar("T")
 
@@ -59,6 +60,8 @@ class Link:
 
     async def open(self) -> None:
         """Find the server; raises `BrokerUnavailable` where that takes longer than the timeout."""
+        if any(address.tls for address in self._addresses):
+            self._settings.tls.context()  # says which file cannot be used, better than every attempt would
         self._down.set()
         self._keeper = asyncio.create_task(self._keep())
         try:
@@ -184,13 +187,19 @@ class Link:
             retry=Retry(NoBackoff(), 0),  # a lost connection is looked after here
             protocol=2,
             client_name="aats",
-            **_tls(settings) if address.tls else {},
+            **_tls(settings.tls) if address.tls else {},
         )
 
 
-def _tls(settings: RedisSettings) -> dict[str, Any]:
-    files = {"ssl_ca_certs": settings.ca_file, "ssl_certfile": settings.cert_file, "ssl_keyfile": settings.key_file}
-    return {"ssl": True, **{name: str(path) for name, path in files.items() if path}}
+def _tls(settings: TlsSettings) -> dict[str, Any]:
+    return {
+        "ssl": True,
+        "ssl_ca_certs": settings.ca and str(settings.ca),
+        "ssl_certfile": settings.certificate and str(settings.certificate),
+        "ssl_keyfile": settings.key and str(settings.key),
+        "ssl_password": settings.key_password and settings.key_password.get_secret_value(),
+        "ssl_check_hostname": settings.verify_host,
+    }
 
 
 async def command(client: Redis, *words: bytes | str | float) -> Any:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, NamedTuple
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 
 from aats_core.settings import BrokerSettings
+from aats_core.tls import TlsSettings
 
 
 class Address(NamedTuple):
@@ -57,21 +57,7 @@ class RedisSettings(BrokerSettings):
     password: Annotated[SecretStr, Field(description="Password of the user.", examples=[{"env": "REDIS_PASSWORD"}])] = (
         SecretStr("")
     )
-    ca_file: Annotated[
-        Path | None,
-        AfterValidator(lambda path: path and path.expanduser()),
-        Field(description="Certificates that a server's has to go back to; those of the system by default."),
-    ] = None
-    cert_file: Annotated[
-        Path | None,
-        AfterValidator(lambda path: path and path.expanduser()),
-        Field(description="Certificate to show to the server."),
-    ] = None
-    key_file: Annotated[
-        Path | None,
-        AfterValidator(lambda path: path and path.expanduser()),
-        Field(description="Private key of that certificate."),
-    ] = None
+    tls: Annotated[TlsSettings, Field(description="How servers with a `rediss://` URL are spoken to.")] = TlsSettings()
     max_message_bytes: Annotated[
         int, Field(ge=1, description="Largest message that is accepted, encoded.", examples=[1_048_576])
     ] = 16 * 1024 * 1024
