@@ -27,7 +27,8 @@ class OwnServer(RedisServer):
         self.options = {name.replace("_", "-"): value for name, value in options.items()}
 
     def command(self) -> list[str]:
-        return [*super().command(), *(word for name, value in self.options.items() for word in (f"--{name}", value))]
+        options = {"repl-diskless-sync-delay": "0", **self.options}
+        return [*super().command(), *(word for name, value in options.items() for word in (f"--{name}", value))]
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def own_server(tmp_path: Path) -> Iterator[Callable[..., OwnServer]]:
 
     yield start
     for one in started:
-        one.stop()
+        one.kill()
 
 
 @pytest.fixture

@@ -189,8 +189,8 @@ class Client:
             if consumers:
                 alive = _pack([(consumer.id, consumer.group) for consumer in consumers])
                 with suppress(BrokerError):
-                    gone = {name.decode() for name in await self.link.run("beat", alive, until=began + self._timeout)}
-                    await self._heard(consumers, gone, began)
+                    gone = await self.link.run("beat", alive, until=began + min(self._timeout, self.lease / 2))
+                    await self._heard(consumers, {name.decode() for name in gone}, began)
             self._beat_wanted.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(began + self.lease / BEATS):

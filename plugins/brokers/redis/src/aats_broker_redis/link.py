@@ -78,6 +78,7 @@ class Link:
             await asyncio.wait({self._keeper})
             self._keeper = None
         client, self._client = self._client, None
+        self.trouble = "the Redis broker is closed"
         self._up.clear()
         if client is not None:
             await _close(client)
