@@ -8,3 +8,10 @@ from tests.services.service import Service
 SERVERS: dict[str, type[Service]] = {server.name: server for server in (RedisServer, RedisCluster)}
 
 __all__ = ["SERVERS", "RedisCluster", "RedisServer"]
+from tests.services.kafka import KafkaServer
+from tests.services.redis import RedisServer
+from tests.services.service import Service
+
+SERVERS: dict[str, type[Service]] = {server.name: server for server in (RedisServer, KafkaServer)}
+
+__all__ = ["SERVERS", "KafkaServer", "RedisServer"]

@@ -27,12 +27,12 @@ class Fault(StrEnum):
 class FaultProxy:
     """Forwards one loopback port to another, in a thread of its own; a context manager.
 
-    `delay` adds so many seconds to every chunk in either direction.
+    `delay` adds so many seconds to every chunk in either direction. `port` is where it listens, any free one by default.
     """
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, port: int = 0) -> None:
         self.target = target
-        self.port = 0
+        self.port = port
         self.delay = 0.0
         self.connections = 0
         self._fault = Fault.NONE
@@ -69,7 +69,7 @@ class FaultProxy:
 
     async def _listen(self) -> asyncio.Server:
         self._open.set()
-        return await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return await asyncio.start_server(self._serve, "127.0.0.1", self.port)
 
     async def _close(self) -> None:
         self._server.close()

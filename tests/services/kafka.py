@@ -1,0 +1,143 @@
+"""Kafka, one node that is broker and controller, from the jars that Maven fetches."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import socket
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from tests.services.service import Service, ServiceError, free_port
+
+HERE = Path(__file__).parent
+JARS = HERE.parents[1] / ".cache" / "kafka"
+COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
+CLUSTER = "MkU3OEVBNTcwNTJENDM2Qk"
+USER, PASSWORD = "ada", "correct-horse"
+"""Whom the SASL listeners know, by SCRAM-SHA-512."""
+
+JAVA = ["java", "-Xmx320m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dlog4j2.level=WARN"]
+
+
+class KafkaServer(Service):
+    """A Kafka whose plain listener is at `port`.
+
+    What connects to a Kafka is told by it where to connect next. So a proxy needs a listener of its own: it forwards
+    the port `front` to the port `behind`, and the listener there tells its clients of `front`. SASL without TLS is at
+    `sasl_port`. Where `tls` names a file with a key and its certificates and one with the authority's, TLS with client
+    certificates is at `tls_port`, and SASL over TLS at `sasl_tls_port`.
+    """
+
+    name = "kafka"
+    patience: ClassVar[float] = 60.0
+    tls: ClassVar[tuple[Path, Path] | None] = None
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.controller, self.behind, self.front = free_port(), free_port(), free_port()
+        self.sasl_port, self.tls_port, self.sasl_tls_port = free_port(), free_port(), free_port()
+
+    @classmethod
+    def missing(cls) -> str:
+        """Name what Debian has to give; the jars are fetched when the server first starts."""
+        absent = [program for program in ("java", "mvn") if not shutil.which(program)]
+        return f"not installed: {', '.join(absent)} (Debian packages openjdk-17-jre-headless, maven)" if absent else ""
+
+    def command(self) -> list[str]:
+        """Write the configuration and format the data directory once, with the user of the SASL listeners."""
+        fetch_jars()
+        config = self.directory / "server.properties"
+        config.write_text("".join(f"{name}={value}\n" for name, value in self.options().items()))
+        java = [*JAVA, "-cp", f"{JARS}/*"]
+        if not (self.directory / "data").exists():
+            user = f"SCRAM-SHA-512=[name={USER},password={PASSWORD}]"
+            storage = ["format", "-t", CLUSTER, "-c", str(config), "--add-scram", user]
+            run([*java, "kafka.tools.StorageTool", *storage])
+        return [*java, "kafka.Kafka", str(config)]
+
+    def options(self) -> Mapping[str, object]:
+        """Return the configuration: one replica of everything, quick rebalances, small files."""
+        listeners = {"PLAINTEXT": self.port, "PROXIED": self.behind, "SASL_PLAINTEXT": self.sasl_port}
+        protocols = {"CONTROLLER": "PLAINTEXT", "PROXIED": "PLAINTEXT"}
+        if self.tls:
+            listeners |= {"SSL": self.tls_port, "SASL_SSL": self.sasl_tls_port}
+        advertised = listeners | {"PROXIED": self.front}
+        protocols |= {name: name for name in listeners if name not in protocols}
+        return {
+            "process.roles": "broker,controller",
+            "node.id": 1,
+            "controller.quorum.voters": f"1@127.0.0.1:{self.controller}",
+            "controller.listener.names": "CONTROLLER",
+            "listeners": _joined({"CONTROLLER": self.controller, **listeners}),
+            "advertised.listeners": _joined(advertised),
+            "listener.security.protocol.map": ",".join(f"{name}:{kind}" for name, kind in protocols.items()),
+            "inter.broker.listener.name": "PLAINTEXT",
+            "sasl.enabled.mechanisms": "SCRAM-SHA-512",
+            "log.dirs": self.directory / "data",
+            "auto.create.topics.enable": "false",
+            "offsets.topic.num.partitions": 4,
+            "offsets.topic.replication.factor": 1,
+            "transaction.state.log.replication.factor": 1,
+            "transaction.state.log.min.isr": 1,
+            "transaction.state.log.num.partitions": 1,
+            "share.coordinator.state.topic.replication.factor": 1,
+            "share.coordinator.state.topic.min.isr": 1,
+            "group.initial.rebalance.delay.ms": 0,
+            "group.min.session.timeout.ms": 500,
+            "log.index.size.max.bytes": 65536,
+            "num.network.threads": 2,
+            "num.io.threads": 4,
+            **_scram("sasl_plaintext"),
+            **(self._tls_options(*self.tls) if self.tls else {}),
+        }
+
+    def answers(self) -> bool:
+        """Ask for the API versions; a correlation id comes back once the broker serves."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+            connection.sendall(bytes.fromhex("0000000e 0012 0000 0000002a 000474657374".replace(" ", "")))
+            return connection.recv(8)[4:8] == bytes.fromhex("0000002a")
+
+    def address(self, port: int) -> str:
+        """Return the bootstrap address."""
+        return f"127.0.0.1:{port}"
+
+    def _tls_options(self, own: Path, authority: Path) -> dict[str, object]:
+        return {
+            "ssl.keystore.type": "PEM",
+            "ssl.keystore.location": own,
+            "ssl.truststore.type": "PEM",
+            "ssl.truststore.location": authority,
+            "listener.name.ssl.ssl.client.auth": "required",
+            **_scram("sasl_ssl"),
+        }
+
+
+def _scram(listener: str) -> dict[str, object]:
+    module = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+    return {f"listener.name.{listener}.scram-sha-512.sasl.jaas.config": module}
+
+
+def _joined(listeners: Mapping[str, int]) -> str:
+    return ",".join(f"{name}://127.0.0.1:{port}" for name, port in listeners.items())
+
+
+def fetch_jars() -> None:
+    """Have Maven fetch what `kafka.pom.xml` names, unless it is there; raises where a checksum is not the pinned one."""
+    pinned = dict(reversed(line.split()) for line in (HERE / "kafka.sha256").read_text().splitlines())
+    if not JARS.is_dir() or {path.name for path in JARS.glob("*.jar")} != set(pinned):
+        shutil.rmtree(JARS, ignore_errors=True)
+        run(["mvn", "-q", "-B", "-f", str(HERE / "kafka.pom.xml"), COPY, f"-DoutputDirectory={JARS}"])
+    found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in JARS.glob("*.jar")}
+    if found != pinned:
+        odd = sorted(name for name in found.keys() | pinned if found.get(name) != pinned.get(name))
+        raise ServiceError(f"kafka: jars that are not the pinned ones in {JARS}: {', '.join(odd)}")
+
+
+def run(command: list[str]) -> None:
+    """Run a program to its end; raises with what it printed where it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    if done.returncode:
+        raise ServiceError(f"{command[0]} failed: {done.stdout[-2000:]}{done.stderr[-2000:]}")
