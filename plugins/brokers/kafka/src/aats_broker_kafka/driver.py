@@ -1,0 +1,245 @@
+"""The edge to aiokafka: requests of a client that its consumer does not offer, and its errors in our words."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from aiokafka import errors
+from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
+from aiokafka.protocol.admin import CreateTopicsRequest
+from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.protocol.offset import OffsetRequest
+from aiokafka.record.memory_records import MemoryRecords
+from aiokafka.structs import TopicPartition
+
+from aats_broker_kafka.settings import KafkaSettings
+from aats_core.errors import BrokerError, BrokerUnavailable
+
+EARLIEST, LATEST = -2, -1
+FETCH_BYTES = 1024 * 1024
+BACKOFF = 0.05
+"""Seconds before something is tried again."""
+
+
+class Record(NamedTuple):
+    """A record of a partition."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Mapping[str, bytes]
+
+
+class Found(NamedTuple):
+    """What a fetch found in a partition: its records, where the next begin, and where they end; or an error code."""
+
+    records: list[Record]
+    position: int
+    end: int
+    error: int = 0
+
+
+class Refused(BrokerError):
+    """The server answered with an error code."""
+
+    def __init__(self, code: int, what: str) -> None:
+        self.code = code
+        kind = errors.for_code(code)
+        super().__init__(f"{what}: Kafka answers {kind.__name__} ({code}): {kind.description or 'no description'}")
+
+
+@contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Raise the driver's errors as ours."""
+    try:
+        yield
+    except errors.MessageSizeTooLargeError as error:
+        raise BrokerError(f"{what}: {error}") from error
+    except (errors.KafkaError, OSError, TimeoutError) as error:
+        if isinstance(error, errors.KafkaError) and not error.retriable and not isinstance(error, _AWAY):
+            raise BrokerError(f"{what}: {type(error).__name__}: {error}") from error
+        raise BrokerUnavailable(f"{what}: Kafka cannot be reached: {type(error).__name__}: {error}") from error
+
+
+_AWAY = (errors.KafkaConnectionError, errors.KafkaTimeoutError, errors.NodeNotReadyError, errors.StaleMetadata)
+
+
+class Driver:
+    """One client with connections of its own: one to each node for plain requests, one for those of groups."""
+
+    def __init__(self, settings: KafkaSettings, *, timeout: float | None = None) -> None:
+        self._settings = settings
+        self._timeout = timeout or settings.timeout
+        self._client: Any = None
+        self._coordinators: dict[str, int] = {}
+
+    @property
+    def cluster(self) -> Any:
+        """What is known of brokers, topics and leaders."""
+        return self._client.cluster
+
+    async def open(self) -> None:
+        """Connect to one of the servers, trying until the timeout."""
+        quiet()
+        options = self._settings.connection()
+        client = AIOKafkaClient(**options, client_id="aats", request_timeout_ms=int(self._timeout * 1000))
+        try:
+            async with asyncio.timeout(self._settings.timeout):
+                while True:
+                    try:
+                        await client.bootstrap()
+                        break
+                    except (errors.KafkaConnectionError, errors.NodeNotReadyError):
+                        await asyncio.sleep(BACKOFF)
+            self._client = client
+            await self.refresh()
+        except (errors.KafkaError, OSError, TimeoutError, BrokerUnavailable) as error:
+            self._client = None
+            await client.close()
+            raise BrokerUnavailable(
+                f"no Kafka answers at {', '.join(self._settings.servers)} as {self._settings.user or 'nobody'}"
+                f" within {self._settings.timeout:g} s: is it running, are address, user and TLS right?"
+            ) from error
+        except BaseException:
+            await client.close()
+            raise
+
+    async def close(self) -> None:
+        """Close all connections."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    async def refresh(self) -> None:
+        """Learn again which topics, partitions and leaders there are."""
+        with translated("metadata"):
+            if not await self._client.force_metadata_update():
+                raise BrokerUnavailable("no broker of the cluster answers")
+
+    def topics(self) -> dict[str, list[int]]:
+        """Return the topics that are known, and their partitions."""
+        cluster = self.cluster
+        return {topic: sorted(cluster.partitions_for_topic(topic) or ()) for topic in cluster.topics()}
+
+    async def send(self, node: int, request: Any, what: str, *, group: bool = False) -> Any:
+        """Send a request to a node and return the answer."""
+        connection = ConnectionGroup.COORDINATION if group else ConnectionGroup.DEFAULT
+        if self._client is None:
+            raise BrokerUnavailable(f"{what}: the connection is closed")
+        with translated(what):
+            return await self._client.send(node, request, group=connection)
+
+    async def ask_coordinator(self, group: str, request: Any, what: str) -> Any:
+        """Send a request to the coordinator of a group, looking it up where it is not known."""
+        node = self._coordinators.get(group)
+        if node is None:
+            if self._client is None:
+                raise BrokerUnavailable(f"{what}: the connection is closed")
+            with translated(what):
+                node = await self._client.coordinator_lookup(CoordinationType.GROUP, group)
+            self._coordinators[group] = node
+        try:
+            return await self.send(node, request, what, group=True)
+        except BrokerUnavailable:
+            self.forget_coordinator(group)
+            raise
+
+    def forget_coordinator(self, group: str) -> None:
+        """Look the coordinator of a group up again next time."""
+        self._coordinators.pop(group, None)
+
+    async def create_topic(self, topic: str, partitions: int, options: Mapping[str, str]) -> bool:
+        """Create a topic, and tell whether it is new."""
+        factor = self._settings.replication_factor
+        request = CreateTopicsRequest(
+            [(topic, partitions, factor, [], list(options.items()))], int(self._timeout * 1000), False
+        )
+        node = self.cluster.controller.nodeId if self.cluster.controller else self._client.get_random_node()
+        answer = await self.send(node, request, topic)
+        code = answer.topic_errors[0][1]
+        if code == errors.TopicAlreadyExistsError.errno:
+            return False
+        if code == errors.InvalidReplicationFactorError.errno:
+            raise BrokerError(
+                f"{topic}: replication_factor is {factor}, but the cluster has {len(self.cluster.brokers())} brokers;"
+                " start more of them, or set replication_factor"
+            )
+        if code:
+            raise _refusal(code, topic)
+        return True
+
+    def leader(self, place: TopicPartition) -> int | None:
+        """Return the node that leads a partition, if one is known."""
+        node = self.cluster.leader_for_partition(place)
+        return None if node is None or node == -1 else node
+
+    async def offsets(self, places: Iterable[TopicPartition], when: int) -> dict[TopicPartition, int]:
+        """Return the earliest or the latest offset of partitions."""
+        by_node: dict[int, dict[str, list[tuple[int, int]]]] = {}
+        for place in places:
+            node = self.leader(place)
+            if node is None:
+                await self.refresh()
+                raise BrokerUnavailable(f"{place.topic}: partition {place.partition} has no leader")
+            by_node.setdefault(node, {}).setdefault(place.topic, []).append((place.partition, when))
+        found = {}
+        for node, topics in by_node.items():
+            answer = await self.send(node, OffsetRequest(-1, 0, list(topics.items())), "offsets")
+            for topic, partitions in answer.topics:
+                for partition, code, _, offset in partitions:
+                    if code:
+                        await self.refresh()
+                        raise _refusal(code, topic)
+                    found[TopicPartition(topic, partition)] = offset
+        return found
+
+    async def fetch(
+        self, node: int, positions: Mapping[TopicPartition, int], *, wait: float
+    ) -> dict[TopicPartition, Found]:
+        """Read partitions that a node leads from their positions on, waiting up to `wait` seconds for a first record."""
+        topics: dict[str, list[tuple[int, int, int]]] = {}
+        for place, position in positions.items():
+            topics.setdefault(place.topic, []).append((place.partition, position, FETCH_BYTES))
+        request = FetchRequest(int(wait * 1000), 1, 8 * FETCH_BYTES, 0, list(topics.items()))
+        answer = await self.send(node, request, "fetch")
+        found = {}
+        for topic, partitions in answer.topics:
+            for partition, code, end, *_, data in partitions:
+                place = TopicPartition(topic, partition)
+                records, position = _records(data, positions[place]) if not code else ([], positions[place])
+                found[place] = Found(records, position, end, code)
+        return found
+
+
+def quiet() -> None:
+    """Keep the driver from logging every attempt of an outage, which we report ourselves, unless its level is set."""
+    if not (logger := logging.getLogger("aiokafka")).level:
+        logger.setLevel(logging.CRITICAL)
+
+
+def _records(data: bytes, position: int) -> tuple[list[Record], int]:
+    """Return the records from a position on, and the position after them."""
+    found, batches = [], MemoryRecords(data)
+    while batches.has_next():
+        batch: Any = batches.next_batch()
+        after = batch.next_offset
+        if not batch.is_control_batch:
+            for record in batch:
+                if record.offset >= position:
+                    headers = dict(record.headers)
+                    found.append(Record(record.offset, record.timestamp, record.key, record.value, headers))
+        position = max(position, after)
+    return found, position
+
+
+def _refusal(code: int, what: str) -> BrokerError:
+    kind = errors.for_code(code)
+    return BrokerUnavailable(f"{what}: {kind.__name__}") if kind.retriable else Refused(code, what)
+
+
+__all__ = ["BACKOFF", "EARLIEST", "LATEST", "Driver", "Found", "Record", "Refused", "TopicPartition", "translated"]

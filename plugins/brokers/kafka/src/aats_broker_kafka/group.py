@@ -1,0 +1,400 @@
+"""One group as one client sees it: the partitions that are its to hand out, and the consumers it hands them to."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+import time
+from collections.abc import Coroutine, Iterable
+from typing import Any, Protocol
+
+from aats_broker_kafka.committer import Committer
+from aats_broker_kafka.driver import BACKOFF, Driver, Found, Record, TopicPartition
+from aats_broker_kafka.membership import Membership, Owner
+from aats_broker_kafka.offsets import Start, starts
+from aats_broker_kafka.partition import LENT, SETTLED, Entry, Partition, State
+from aats_broker_kafka.queue import Queue
+from aats_broker_kafka.reader import Reader
+from aats_broker_kafka.site import Site
+from aats_broker_kafka.subscription import KafkaDelivery, KafkaSubscription
+from aats_core.errors import BrokerError, BrokerUnavailable, InvalidPayload
+from aats_core.message import Message, decode
+
+log = logging.getLogger(__name__)
+
+NOT_BEFORE = "not-before"
+"""The header with the time before which a message is not delivered."""
+
+CATCH_UP = 2.0
+"""Seconds within which what waits in a new partition is looked through before the most urgent is handed out."""
+
+
+class Taker(Protocol):
+    """Who can be handed a message: a consumer of this client, or another `client`."""
+
+    client: str
+
+    def expect(self) -> None:
+        """Keep room for a message that is about to come."""
+
+    def missed(self) -> None:
+        """Say that what was about to come does not."""
+
+
+class Group(Owner):
+    """Hands out the messages of its partitions: each attempt is stored before its message leaves."""
+
+    def __init__(self, site: Site, name: str, pattern: str) -> None:
+        self.name = name
+        self.pattern = pattern
+        self.site = site
+        self.settings = site.settings
+        self.consumers: list[KafkaSubscription] = []
+        self.partitions: dict[TopicPartition, Partition] = {}
+        self.queue = Queue(self.wake)
+        self._driver = Driver(site.settings, timeout=max(site.settings.timeout, site.settings.session) + 5)
+        self._reader = Reader(self._driver, self._take)
+        self.membership = Membership(
+            site.settings, name, pattern, self, plain=site.driver, joining=self._driver
+        )
+        self._committer = Committer(self.membership.commit)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._runners: list[asyncio.Task[None]] = []
+        self._woken = self._stopped = False
+        self._behind: set[Partition] = set()
+
+    # Life
+
+    async def start(self) -> None:
+        """Join the group; returns once this client has its share."""
+        await self._driver.open()
+        self._runners = [asyncio.create_task(self._reader.run()), asyncio.create_task(self.membership.run())]
+        try:
+            async with asyncio.timeout(self.settings.timeout + self.settings.session):
+                await self.membership.settled.wait()
+        except BaseException as error:
+            await self.stop()
+            if isinstance(error, TimeoutError):
+                raise BrokerUnavailable(f"group {self.name}: no share of it came in time") from error
+            raise
+
+    async def stop(self) -> None:
+        """Store what was done, leave the group, and let everything go."""
+        self._stopped = True
+        try:
+            async with asyncio.timeout(self.settings.timeout / 2):
+                if self._tasks:
+                    await asyncio.wait(self._tasks)
+                await self._committer.done(self.partitions.values())
+        except TimeoutError:
+            log.warning("group %s: Kafka is away; messages in hand will come again", self.name)
+        for task in (*self._runners, *self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._runners, *self._tasks, return_exceptions=True)
+        await self._committer.close()
+        try:
+            async with asyncio.timeout(self.settings.timeout / 2):
+                await self.membership.leave()
+        except (BrokerError, TimeoutError) as error:
+            log.warning("group %s is left without a word: %s", self.name, error)
+        self.lost()
+        await self._driver.close()
+
+    def add(self, consumer: KafkaSubscription) -> None:
+        """Serve a consumer."""
+        self.consumers.append(consumer)
+        if len(self.consumers) > 1:
+            self.membership.changed()
+
+    async def remove(self, consumer: KafkaSubscription) -> None:
+        """Serve a consumer no longer, and take back what it holds."""
+        self.consumers.remove(consumer)
+        await consumer.give_back_all()
+        if self.consumers:
+            self.membership.changed()
+
+    # The partitions
+
+    def count(self) -> int:
+        """Return how many consumers there are."""
+        return max(1, len(self.consumers))
+
+    async def places(self) -> list[TopicPartition]:
+        """Return all partitions of the topics that fit."""
+        await self.site.driver.refresh()
+        return self.site.topics.matching(self.pattern)
+
+    def shared(self, generation: int) -> None:
+        """Ask the other members anew who wants more than is theirs."""
+        self.site.peers.shared(self, generation)
+        self.wake()
+
+    async def gained(self, places: set[TopicPartition]) -> None:
+        """Begin with partitions where the group is in them."""
+        found: dict[TopicPartition, Start] = await starts(self.site.driver, self.name, places)
+        await self._driver.refresh()
+        for place, start in found.items():
+            part = self.partitions[place] = Partition(place, start.offset, start.note, start.end)
+            if part.position < part.end:
+                self._behind.add(part)
+            self._reader.add(place, start.offset)
+        asyncio.get_running_loop().call_later(CATCH_UP, self._caught_up)
+
+    async def revoked(self, places: set[TopicPartition]) -> None:
+        """Hand out no more of partitions, store what was done of them, and forget them."""
+        parts = [self.partitions.pop(place) for place in places if place in self.partitions]
+        for part in parts:
+                self._reader.remove(part.place)
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        for part in parts:
+            self._lend_out(part)
+        await self._committer.done(parts)
+        self._drop(parts)
+
+    def lost(self) -> None:
+        """Forget all partitions, and with them what consumers hold of them."""
+        parts = list(self.partitions.values())
+        self.partitions.clear()
+        for part in parts:
+            self._reader.remove(part.place)
+            for entry in list(part.open.values()):
+                if entry.delivery is not None:
+                    entry.delivery.drop()
+        self._drop(parts)
+
+    def _lend_out(self, part: Partition) -> None:
+        """Say of what consumers hold that it is in their hands still, and take back what only lies ready for them."""
+        for entry in list(part.open.values()):
+            delivery = entry.delivery
+            if delivery is None:
+                continue
+            if delivery.taken:
+                entry.lent = self.site.peers.me
+                delivery.source = self.site.peers.lender(self)
+            else:
+                delivery.drop()
+                self.untaken(delivery)
+
+    def _drop(self, parts: Iterable[Partition]) -> None:
+        for part in parts:
+            self._behind.discard(part)
+            self.queue.drop(part)
+        self._press()
+
+    # Reading
+
+    def _take(self, place: TopicPartition, found: Found) -> None:
+        part = self.partitions.get(place)
+        if part is None:
+            return
+        for record in found.records:
+            mark = part.marks.pop(record.offset, 0)
+            part.position = record.offset + 1
+            if mark != SETTLED and record.value is not None:
+                self._admit(part, record, record.value, mark)
+        part.position = found.position
+        if part in self._behind and part.position >= part.end:
+            self._behind.discard(part)
+        if found.records:
+            self._press()
+        self.wake()
+
+    def _admit(self, part: Partition, record: Record, value: bytes, mark: int) -> None:
+        try:
+            message, fault = decode(value), ""
+        except InvalidPayload as error:
+            message, fault = Message("unreadable", {"base64": base64.b64encode(value).decode()}), str(error)
+        entry = Entry(part, record.offset, message, record.timestamp, len(value) + 500)
+        entry.key = None if record.key is None else record.key.decode(errors="replace")
+        entry.due = float(record.headers.get(NOT_BEFORE, b"0"))
+        entry.attempts = mark >> 2
+        if mark & LENT:
+            entry.lent = "?"
+            self.keep_lent(entry)
+        elif not fault and entry.attempts >= self.settings.max_attempts:
+            fault = f"no consumer that it was handed to settled it, {entry.attempts} times"
+        self.queue.add(entry, ready=not fault and not entry.lent)
+        if fault:
+            self._spawn(self._bury(entry, fault))
+
+    def keep_lent(self, entry: Entry) -> None:
+        """Begin the lease of a message that another client holds."""
+        loop = asyncio.get_running_loop()
+        entry.state, entry.until = State.HELD, loop.time() + self.settings.lease
+        loop.call_later(self.settings.lease, self._lent_too_long, entry, entry.attempts)
+
+    def _lent_too_long(self, entry: Entry, attempts: int) -> None:
+        if not entry.lent or entry.attempts != attempts or not entry.part.mine:
+            return
+        loop = asyncio.get_running_loop()
+        if entry.until > loop.time() + 0.001:
+            loop.call_at(entry.until, self._lent_too_long, entry, attempts)
+        else:
+            self.take_back(entry, reason=self._overdue())
+
+    def _overdue(self) -> str:
+        return f"not settled within the lease of {self.settings.lease:g} s"
+
+    def _press(self) -> None:
+        """Ask for no more while there is too much, and again once half of it is settled."""
+        queue, settings = self.queue, self.settings
+        if queue.count >= settings.window or queue.bytes >= settings.window_bytes:
+            self._reader.pause(paused=True)
+            self._behind.clear()
+        elif queue.count <= settings.window / 2 and queue.bytes <= settings.window_bytes / 2:
+            self._reader.pause(paused=False)
+
+    def _caught_up(self) -> None:
+        self._behind.clear()
+        self.wake()
+
+    # Handing out
+
+    def wake(self) -> None:
+        """Look, soon, what can be handed out."""
+        if not self._woken and not self._stopped:
+            self._woken = True
+            asyncio.get_running_loop().call_soon(self._hand_out)
+
+    def _hand_out(self) -> None:
+        self._woken = False
+        if self._behind or self._stopped:
+            return
+        batch: list[tuple[Entry, Taker]] = []
+        while len(self.queue):
+            taker = self._taker()
+            entry = self.queue.next() if taker else None
+            if taker is None or entry is None:
+                break
+            entry.state = State.MARKING
+            entry.attempts += 1
+            entry.part.top = max(entry.part.top, entry.offset)
+            entry.lent = taker.client
+            taker.expect()
+            batch.append((entry, taker))
+        if batch:
+            self._spawn(self._deliver(batch))
+        elif not len(self.queue):
+            self.site.peers.hunger(self, sum(max(0, consumer.want) for consumer in self.consumers))
+
+    def _taker(self) -> Taker | None:
+        """Return who is next to be handed a message, taking turns."""
+        for _ in range(len(self.consumers)):
+            consumer = self.consumers.pop(0)
+            self.consumers.append(consumer)
+            if consumer.want > 0:
+                return consumer
+        return self.site.peers.hungry(self)
+
+    async def _deliver(self, batch: list[tuple[Entry, Taker]]) -> None:
+        await self._committer.done({entry.part for entry, _ in batch})
+        for entry, taker in batch:
+            if not entry.part.mine or entry.state is not State.MARKING:
+                taker.missed()
+            elif isinstance(taker, KafkaSubscription):
+                entry.state = State.HELD
+                place = entry.part.place
+                delivery = KafkaDelivery(
+                    self, place.topic, place.partition, entry.offset, entry.message, entry.attempts, entry
+                )
+                entry.delivery = delivery
+                taker.put(delivery)
+            else:
+                self.keep_lent(entry)
+                self.site.peers.lend(self, entry)
+
+    # Settling
+
+    async def ack(self, delivery: KafkaDelivery) -> None:
+        """Forget the message."""
+        await self.finish(delivery.entry)
+
+    async def give_back(self, delivery: KafkaDelivery, *, delay: float, reason: str) -> None:
+        """Take the message back, or bury it after its last attempt."""
+        await self.return_(delivery.entry, delay=delay, reason=reason)
+
+    async def reject(self, delivery: KafkaDelivery, reason: str) -> None:
+        """Bury the message."""
+        await self.bury(delivery.entry, reason)
+
+    async def extend(self, delivery: KafkaDelivery) -> None:
+        """Need nothing: the lease is the delivery's own."""
+
+    def expired(self, delivery: KafkaDelivery, *, taken: bool) -> None:
+        """Take back a message whose lease is over."""
+        if taken:
+            self.take_back(delivery.entry, reason=self._overdue())
+        else:
+            self.untaken(delivery)
+
+    def untaken(self, delivery: KafkaDelivery) -> None:
+        """Take back a message that was not delivered after all."""
+        self.take_back_uncounted(delivery.entry)
+
+    def take_back_uncounted(self, entry: Entry) -> None:
+        """Take back a message that did not reach its consumer."""
+        if entry.part.mine and entry.state is State.HELD:
+            entry.delivery, entry.lent = None, ""
+            entry.attempts -= 1
+            self.queue.release(entry)
+
+    async def return_(self, entry: Entry, *, delay: float, reason: str) -> None:
+        """Take a message back; after its last attempt, return once it is a dead letter."""
+        burial = self.take_back(entry, delay=delay, reason=reason)
+        if burial is not None:
+            await self._in_time(burial)
+
+    async def bury(self, entry: Entry, reason: str) -> None:
+        """Return once a message is a dead letter."""
+        if entry.part.mine:
+            await self._in_time(self._spawn(self._bury(entry, reason)))
+
+    async def finish(self, entry: Entry) -> None:
+        """Forget a message, and return once that is stored."""
+        if entry.part.mine:
+            entry.delivery = None
+            self.queue.settle(entry)
+            self._press()
+            await self._in_time(self._committer.done([entry.part]))
+
+    def take_back(self, entry: Entry, *, delay: float = 0.0, reason: str) -> asyncio.Task[None] | None:
+        """Deliver a message again after some seconds; after its last attempt, return its burial instead."""
+        if not entry.part.mine or entry.state is not State.HELD:
+            return None
+        entry.delivery, entry.lent = None, ""
+        if entry.attempts >= self.settings.max_attempts:
+            return self._spawn(self._bury(entry, reason))
+        entry.due = time.time() + delay if delay > 0 else 0.0
+        self.queue.release(entry)
+        return None
+
+    async def _bury(self, entry: Entry, reason: str) -> None:
+        """Write a message to the dead letters, then forget it."""
+        entry.state, entry.delivery, entry.lent = State.BURYING, None, ""
+        while entry.part.mine:
+            try:
+                await self.site.letters.put(entry.topic, entry.message, entry.key, reason, entry.attempts)
+                break
+            except BrokerError as error:
+                log.warning("%s: a dead letter is not stored yet: %s", entry.topic, error)
+                await asyncio.sleep(BACKOFF)
+        if entry.part.mine:
+            self.queue.settle(entry)
+            self._press()
+            await self._committer.done([entry.part])
+
+    async def _in_time(self, work: Coroutine[Any, Any, None] | asyncio.Task[None]) -> None:
+        """Wait for something that goes on by itself, and say so where it takes too long."""
+        try:
+            async with asyncio.timeout(self.settings.timeout):
+                await (asyncio.shield(work) if isinstance(work, asyncio.Task) else work)
+        except TimeoutError as error:
+            raise BrokerUnavailable(f"group {self.name}: Kafka has not confirmed it yet; it is tried further") from error
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task

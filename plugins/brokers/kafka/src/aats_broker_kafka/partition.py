@@ -1,0 +1,166 @@
+"""What a group has done of one partition, and how that is written into the note of a committed offset."""
+
+from __future__ import annotations
+
+import base64
+from collections import deque
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from aats_broker_kafka.driver import TopicPartition
+from aats_core.message import Message
+
+if TYPE_CHECKING:
+    from aats_broker_kafka.subscription import KafkaDelivery
+
+NOTE_BYTES = 3000
+"""What a note may hold, encoded to 4000 characters: a server refuses more than 4096 (offset.metadata.max.bytes)."""
+
+UNTOUCHED, SETTLED = 0, 1
+"""Marks of a message that nobody had yet, and of one that is done with; others are 4 × attempts + `LENT` + `HELD`."""
+HELD, LENT = 1, 2
+
+
+class State(IntEnum):
+    """Where a message is on its way to the group."""
+
+    WAITING = 0
+    """Behind an earlier one of its key, or for its time."""
+    READY = 1
+    MARKING = 2
+    """Its attempt is being stored; then it is handed out."""
+    HELD = 3
+    BURYING = 4
+    """It is being written to the dead letters."""
+    DONE = 5
+
+
+class Entry:
+    """A message of a partition that is not settled."""
+
+    __slots__ = ("attempts", "delivery", "due", "key", "lent", "message", "offset", "part", "size", "state", "timestamp", "until")
+
+    def __init__(self, part: Partition, offset: int, message: Message, timestamp: int, size: int) -> None:
+        self.part = part
+        self.offset = offset
+        self.message = message
+        self.timestamp = timestamp
+        self.size = size
+        self.key: str | None = None
+        self.due = 0.0
+        """Unix seconds before which it is not handed out."""
+        self.attempts = 0
+        self.state = State.WAITING
+        self.lent = ""
+        """The client that holds it, where that is another one."""
+        self.until = 0.0
+        """When, on the event loop's clock, the lease of that client ends."""
+        self.delivery: KafkaDelivery | None = None
+
+    @property
+    def topic(self) -> str:
+        """The topic it was published to."""
+        return self.part.place.topic
+
+
+class Partition:
+    """A partition while this client reads it for a group.
+
+    `open` holds what was read and is not settled. The committed offset is that of the first of them, and its note has
+    runs of marks for the messages from there on: which are settled already, and how often the others were handed out.
+    """
+
+    def __init__(self, place: TopicPartition, offset: int, note: str, end: int) -> None:
+        self.place = place
+        self.position = offset
+        self.end = end
+        """Where the partition ended when it was taken over: until there is read, more urgent messages may come."""
+        self.open: dict[int, Entry] = {}
+        self.marks = decode_marks(offset, note)
+        """Marks of messages not yet read again."""
+        self.mine = True
+        self._read: deque[int] = deque()
+        self.top = max(self.marks, default=offset - 1)
+        """The last message that may have a mark."""
+        self._noted = len(note) * 3 // 4
+        self._since = 0
+
+    def add(self, entry: Entry) -> None:
+        """Keep a message that was read."""
+        self.open[entry.offset] = entry
+        self._read.append(entry.offset)
+
+    def settle(self, entry: Entry) -> None:
+        """Forget a message: it is done with."""
+        entry.state = State.DONE
+        self.open.pop(entry.offset, None)
+        self.top = max(self.top, entry.offset)
+
+    @property
+    def committed(self) -> int:
+        """The offset before which all is settled."""
+        while self._read and self._read[0] not in self.open:
+            self._read.popleft()
+        return self._read[0] if self._read else self.position
+
+    def has_room(self) -> bool:
+        """Tell whether the note can take another mark, and count it."""
+        if self._noted + 6 * self._since > NOTE_BYTES - 6:
+            return False
+        self._since += 1
+        return True
+
+    def note(self) -> str:
+        """Return the marks as the note of the committed offset: runs of equal ones, as pairs of varints."""
+        data, run, last = bytearray(), 0, UNTOUCHED
+        for offset in range(self.committed, self.top + 1):
+            mark = self._mark(offset)
+            if mark != last and run:
+                _put(data, run), _put(data, last)
+                run = 0
+            run, last = run + 1, mark
+        if run and last:
+            _put(data, run), _put(data, last)
+        self._noted, self._since = len(data), 0
+        return base64.b64encode(data).decode()
+
+    def _mark(self, offset: int) -> int:
+        entry = self.open.get(offset)
+        if entry is None:
+            return SETTLED if offset < self.position else self.marks.get(offset, UNTOUCHED)
+        if not entry.attempts:
+            return UNTOUCHED
+        held = HELD if entry.state in (State.HELD, State.MARKING) else 0
+        return 4 * entry.attempts + (LENT if entry.lent else 0) + held
+
+
+def decode_marks(first: int, note: str) -> dict[int, int]:
+    """Return the marks in a note, by offset; none where the note is not ours."""
+    try:
+        numbers = _numbers(base64.b64decode(note, validate=True))
+    except ValueError:
+        return {}
+    marks, offset = {}, first
+    for run, mark in zip(numbers[::2], numbers[1::2], strict=False):
+        if mark:
+            marks |= dict.fromkeys(range(offset, offset + run), mark)
+        offset += run
+    return marks
+
+
+def _put(data: bytearray, number: int) -> None:
+    while number > 0x7F:
+        data.append(number & 0x7F | 0x80)
+        number >>= 7
+    data.append(number)
+
+
+def _numbers(data: bytes) -> list[int]:
+    numbers, number, shift = [], 0, 0
+    for byte in data:
+        number |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            numbers.append(number)
+            number = shift = 0
+    return numbers

@@ -1,0 +1,110 @@
+"""Reads partitions without end, one request at a time to each node that leads some."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from aiokafka import errors
+
+from aats_broker_kafka.driver import BACKOFF, EARLIEST, Driver, Found, TopicPartition
+from aats_core.errors import BrokerError
+
+WAIT = 0.25
+"""Seconds that a node waits for the first record; so long a change of what is read may have to wait."""
+
+log = logging.getLogger(__name__)
+
+
+class Reader:
+    """Hands what is in partitions to `take`, in the order of each; forgets nothing that it was not told to forget."""
+
+    def __init__(self, driver: Driver, take: Callable[[TopicPartition, Found], None]) -> None:
+        self._driver = driver
+        self._take = take
+        self._positions: dict[TopicPartition, int] = {}
+        self._busy: dict[int, asyncio.Task[None]] = {}
+        self._changed = asyncio.Event()
+        self._paused = False
+
+    def add(self, place: TopicPartition, position: int) -> None:
+        """Begin to read a partition."""
+        self._positions[place] = position
+        self._changed.set()
+
+    def remove(self, place: TopicPartition) -> None:
+        """Read a partition no longer."""
+        self._positions.pop(place, None)
+
+    def pause(self, *, paused: bool) -> None:
+        """Begin or cease to ask for more."""
+        if self._paused != paused:
+            self._paused = paused
+            self._changed.set()
+
+    async def run(self) -> None:
+        """Read until cancelled."""
+        try:
+            while True:
+                self._changed.clear()
+                leaderless = False if self._paused else self._ask()
+                changed = asyncio.ensure_future(self._changed.wait())
+                try:
+                    waiting = {changed, *self._busy.values()}
+                    timeout = BACKOFF if leaderless else None
+                    await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    changed.cancel()
+                if leaderless:
+                    await self._learn()
+                self._busy = {node: task for node, task in self._busy.items() if not task.done()}
+        finally:
+            for task in self._busy.values():
+                task.cancel()
+
+    def _ask(self) -> bool:
+        """Ask every node that is not being asked, and tell whether a partition has no leader."""
+        leaderless = False
+        by_node: dict[int, dict[TopicPartition, int]] = {}
+        for place, position in self._positions.items():
+            node = self._driver.leader(place)
+            if node is None:
+                leaderless = True
+            elif node not in self._busy:
+                by_node.setdefault(node, {})[place] = position
+        for node, positions in by_node.items():
+            self._busy[node] = asyncio.create_task(self._fetch(node, positions))
+        return leaderless
+
+    async def _fetch(self, node: int, positions: dict[TopicPartition, int]) -> None:
+        try:
+            found = await self._driver.fetch(node, positions, wait=WAIT)
+            for place, what in found.items():
+                if self._positions.get(place) == positions[place]:
+                    if what.error:
+                        await self._recover(place, what.error)
+                    else:
+                        self._positions[place] = what.position
+                        self._take(place, what)
+        except BrokerError:
+            await asyncio.sleep(BACKOFF)
+        except Exception:
+            log.exception("what was read from node %s could not be taken", node)
+            await asyncio.sleep(1)
+
+    async def _recover(self, place: TopicPartition, code: int) -> None:
+        if code == errors.OffsetOutOfRangeError.errno:
+            earliest = await self._driver.offsets([place], EARLIEST)
+            log.warning("%s: messages before offset %s are gone, retention has deleted them", place, earliest[place])
+            if place in self._positions:
+                self._positions[place] = earliest[place]
+        else:
+            await self._learn()
+            await asyncio.sleep(BACKOFF)
+
+    async def _learn(self) -> None:
+        try:
+            await self._driver.refresh()
+        except BrokerError:
+            await asyncio.sleep(BACKOFF)

@@ -1,0 +1,54 @@
+"""The contract on a real Kafka, behind a proxy that cuts its connections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from aats_broker_kafka import KafkaBroker, KafkaSettings
+
+from aats_core.testing.brokers import BrokerContract
+from tests.services.fixtures import Started
+from tests.services.kafka import KafkaServer
+from tests.services.proxy import Fault, FaultProxy
+from tests.services.service import Service
+
+
+@pytest.fixture(scope="session")
+def proxy(service: Started[Service]) -> Iterator[FaultProxy]:
+    """Return the proxy through which the clients reach the server."""
+    server = service(KafkaServer)
+    assert isinstance(server, KafkaServer)
+    with FaultProxy(server.behind, server.front) as proxy:
+        yield proxy
+
+
+class TestKafkaBroker(BrokerContract):
+    short_lease = 1.5
+    examples = 8
+    timeout = 4.0
+
+    @pytest.fixture(autouse=True)
+    def _server(self, proxy: FaultProxy) -> None:
+        self.proxy = proxy
+        proxy.inject(Fault.NONE)
+
+    def make_broker(self) -> KafkaBroker:
+        return KafkaBroker(
+            KafkaSettings(
+                servers=[f"127.0.0.1:{self.proxy.port}"],
+                lease=self.lease,
+                max_attempts=self.max_attempts,
+                timeout=self.timeout,
+                partitions=2,
+                replication_factor=1,
+                session=2.0,
+                heartbeat=0.2,
+            )
+        )
+
+    async def interrupt(self) -> None:
+        self.proxy.inject(Fault.CUT)
+
+    async def restore(self) -> None:
+        self.proxy.inject(Fault.NONE)
