@@ -125,7 +125,7 @@ def _joined(listeners: Mapping[str, int]) -> str:
 
 
 def fetch_jars() -> None:
-    """Have Maven fetch what `kafka.pom.xml` names, unless it is there; raises where a checksum is not the pinned one."""
+    """Have Maven fetch what `kafka.pom.xml` names, unless it is there; raises where a checksum is another."""
     pinned = dict(reversed(line.split()) for line in (HERE / "kafka.sha256").read_text().splitlines())
     if not JARS.is_dir() or {path.name for path in JARS.glob("*.jar")} != set(pinned):
         shutil.rmtree(JARS, ignore_errors=True)

@@ -27,7 +27,8 @@ class Fault(StrEnum):
 class FaultProxy:
     """Forwards one loopback port to another, in a thread of its own; a context manager.
 
-    `delay` adds so many seconds to every chunk in either direction. `port` is where it listens, any free one by default.
+    `delay` adds so many seconds to every chunk in either direction. It listens at `port`,
+    or any free one.
     """
 
     def __init__(self, target: int, port: int = 0) -> None:

@@ -26,7 +26,7 @@ def proxy(service: Started[Service]) -> Iterator[FaultProxy]:
 class TestKafkaBroker(BrokerContract):
     short_lease = 1.5
     examples = 8
-    timeout = 4.0
+    timeout = 3.0
 
     @pytest.fixture(autouse=True)
     def _server(self, proxy: FaultProxy) -> None:

@@ -160,12 +160,13 @@ class KafkaBroker(Broker):
             async with asyncio.timeout(self.settings.timeout):
                 while True:
                     try:
-                        return await topics.ensure(topic)
+                        await topics.ensure(topic)
+                        break
                     except BrokerUnavailable:
                         await asyncio.sleep(BACKOFF)
         except TimeoutError as error:
             raise BrokerUnavailable(
-                f"{topic}: Kafka did not make the topic within {self.settings.timeout:g} s; the message was not accepted"
+                f"{topic}: Kafka did not make the topic within {self.settings.timeout:g} s; nothing was accepted"
             ) from error
 
     async def _write(

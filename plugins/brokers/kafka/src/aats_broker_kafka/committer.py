@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 
+from aats_broker_kafka.deadlines import Deadlines, time_out
 from aats_broker_kafka.driver import BACKOFF, TopicPartition
 from aats_broker_kafka.partition import Partition
-from aats_core.errors import BrokerError
+from aats_core.errors import BrokerError, BrokerUnavailable
 
 Store = Callable[[dict[TopicPartition, tuple[int, str]]], Awaitable[None]]
 
@@ -15,22 +16,32 @@ Store = Callable[[dict[TopicPartition, tuple[int, str]]], Awaitable[None]]
 class Committer:
     """Stores what the group has done of its partitions, trying again for as long as they are its own."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, timeout: float) -> None:
         self._store = store
         self._dirty: set[Partition] = set()
-        self._next: asyncio.Future[None] | None = None
+        self._callers: list[asyncio.Future[None]] = []
         self._task: asyncio.Task[None] | None = None
+        self._deadlines: Deadlines[asyncio.Future[None]] = Deadlines(timeout, time_out)
 
-    async def done(self, parts: Iterable[Partition]) -> None:
-        """Return once the present state of partitions is stored, or they belong to others."""
+    def soon(self, parts: Iterable[Partition]) -> asyncio.Future[None]:
+        """Return what is done once the present state of partitions is stored, or they belong to others."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._dirty.update(parts)
-        if not self._dirty:
-            return
-        if self._next is None:
-            self._next = asyncio.get_running_loop().create_future()
+        self._callers.append(future)
         if self._task is None:
             self._task = asyncio.create_task(self._work())
-        await asyncio.shield(self._next)
+        return future
+
+    async def done(self, part: Partition) -> None:
+        """Return once the state of a partition is stored; raises where that takes too long, and it goes on."""
+        future = self.soon((part,))
+        self._deadlines.add(future)
+        try:
+            await future
+        except TimeoutError as error:
+            raise BrokerUnavailable("Kafka has not confirmed it yet; it is tried further") from error
+        finally:
+            self._deadlines.discard(future)
 
     async def close(self) -> None:
         """Give up what is not stored yet."""
@@ -39,18 +50,21 @@ class Committer:
             await asyncio.wait({self._task})
 
     async def _work(self) -> None:
-        future: asyncio.Future[None] | None = None
+        callers: list[asyncio.Future[None]] = []
         try:
-            while self._next is not None:
+            while self._callers:
                 parts, self._dirty = self._dirty, set()
-                future, self._next = self._next, None
+                callers, self._callers = self._callers, []
                 await self._keep_storing(parts)
-                future.set_result(None)
+                for future in callers:
+                    if not future.done():
+                        future.set_result(None)
         finally:
             self._task = None
-            for pending in (future, self._next):
-                if pending is not None and not pending.done():
-                    pending.cancel()
+            for future in (*callers, *self._callers):
+                if not future.done():
+                    future.set_exception(BrokerUnavailable("Kafka has not confirmed it before the broker was closed"))
+                    future.exception()  # whoever still waits sees it; there may be nobody
 
     async def _keep_storing(self, parts: set[Partition]) -> None:
         while live := [part for part in parts if part.mine]:
@@ -58,3 +72,4 @@ class Committer:
                 return await self._store({part.place: (part.committed, part.note()) for part in live})
             except BrokerError:
                 await asyncio.sleep(BACKOFF)
+        return None

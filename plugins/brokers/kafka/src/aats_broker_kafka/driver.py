@@ -157,7 +157,7 @@ class Driver:
         """Create a topic, and tell whether it is new."""
         factor = self._settings.replication_factor
         request = CreateTopicsRequest(
-            [(topic, partitions, factor, [], list(options.items()))], int(self._timeout * 1000), False
+            [(topic, partitions, factor, [], list(options.items()))], int(self._timeout * 1000), validate_only=False
         )
         node = self.cluster.controller.nodeId if self.cluster.controller else self._client.get_random_node()
         answer = await self.send(node, request, topic)
@@ -201,7 +201,7 @@ class Driver:
     async def fetch(
         self, node: int, positions: Mapping[TopicPartition, int], *, wait: float
     ) -> dict[TopicPartition, Found]:
-        """Read partitions that a node leads from their positions on, waiting up to `wait` seconds for a first record."""
+        """Read partitions that a node leads from their positions on, waiting up to `wait` seconds for a record."""
         topics: dict[str, list[tuple[int, int, int]]] = {}
         for place, position in positions.items():
             topics.setdefault(place.topic, []).append((place.partition, position, FETCH_BYTES))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
-import time
-from collections.abc import Coroutine, Iterable
-from typing import Any, Protocol
+from collections.abc import Iterable
+from typing import Protocol
 
 from aats_broker_kafka.committer import Committer
-from aats_broker_kafka.driver import BACKOFF, Driver, Found, Record, TopicPartition
+from aats_broker_kafka.desk import Desk
+from aats_broker_kafka.driver import Driver, Found, Record, TopicPartition
 from aats_broker_kafka.membership import Membership, Owner
 from aats_broker_kafka.offsets import Start, starts
 from aats_broker_kafka.partition import LENT, SETTLED, Entry, Partition, State
@@ -55,11 +55,9 @@ class Group(Owner):
         self.queue = Queue(self.wake)
         self._driver = Driver(site.settings, timeout=max(site.settings.timeout, site.settings.session) + 5)
         self._reader = Reader(self._driver, self._take)
-        self.membership = Membership(
-            site.settings, name, pattern, self, plain=site.driver, joining=self._driver
-        )
-        self._committer = Committer(self.membership.commit)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self.membership = Membership(site.settings, name, pattern, self, plain=site.driver, joining=self._driver)
+        self._committer = Committer(self.membership.commit, site.settings.timeout)
+        self.desk = Desk(site.settings, self.queue, self._committer, site.letters, self._press)
         self._runners: list[asyncio.Task[None]] = []
         self._woken = self._stopped = False
         self._behind: set[Partition] = set()
@@ -84,14 +82,14 @@ class Group(Owner):
         self._stopped = True
         try:
             async with asyncio.timeout(self.settings.timeout / 2):
-                if self._tasks:
-                    await asyncio.wait(self._tasks)
-                await self._committer.done(self.partitions.values())
+                if self.desk.tasks:
+                    await asyncio.wait(self.desk.tasks)
+                await self._committer.soon(self.partitions.values())
         except TimeoutError:
             log.warning("group %s: Kafka is away; messages in hand will come again", self.name)
-        for task in (*self._runners, *self._tasks):
+        for task in (*self._runners, *self.desk.tasks):
             task.cancel()
-        await asyncio.gather(*self._runners, *self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._runners, *self.desk.tasks, return_exceptions=True)
         await self._committer.close()
         try:
             async with asyncio.timeout(self.settings.timeout / 2):
@@ -143,14 +141,17 @@ class Group(Owner):
 
     async def revoked(self, places: set[TopicPartition]) -> None:
         """Hand out no more of partitions, store what was done of them, and forget them."""
-        parts = [self.partitions.pop(place) for place in places if place in self.partitions]
+        parts = [self.partitions[place] for place in places if place in self.partitions]
         for part in parts:
-                self._reader.remove(part.place)
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+            part.leaving = True
+            self._reader.remove(part.place)
+        if self.desk.tasks:
+            await asyncio.wait(self.desk.tasks, timeout=self.settings.session / 2)
         for part in parts:
             self._lend_out(part)
-        await self._committer.done(parts)
+        await self._committer.soon(parts)
+        for part in parts:
+            self.partitions.pop(part.place, None)
         self._drop(parts)
 
     def lost(self) -> None:
@@ -175,7 +176,7 @@ class Group(Owner):
                 delivery.source = self.site.peers.lender(self)
             else:
                 delivery.drop()
-                self.untaken(delivery)
+                self.desk.untaken(delivery)
 
     def _drop(self, parts: Iterable[Partition]) -> None:
         for part in parts:
@@ -203,39 +204,20 @@ class Group(Owner):
 
     def _admit(self, part: Partition, record: Record, value: bytes, mark: int) -> None:
         try:
-            message, fault = decode(value), ""
-        except InvalidPayload as error:
-            message, fault = Message("unreadable", {"base64": base64.b64encode(value).decode()}), str(error)
+            message, due, fault = decode(value), float(record.headers.get(NOT_BEFORE, b"0")), ""
+        except (InvalidPayload, ValueError) as error:
+            message, due, fault = Message("unreadable", {"base64": base64.b64encode(value).decode()}), 0.0, str(error)
         entry = Entry(part, record.offset, message, record.timestamp, len(value) + 500)
         entry.key = None if record.key is None else record.key.decode(errors="replace")
-        entry.due = float(record.headers.get(NOT_BEFORE, b"0"))
-        entry.attempts = mark >> 2
+        entry.due, entry.attempts = due, mark >> 2
         if mark & LENT:
             entry.lent = "?"
-            self.keep_lent(entry)
+            self.desk.keep_lent(entry)
         elif not fault and entry.attempts >= self.settings.max_attempts:
             fault = f"no consumer that it was handed to settled it, {entry.attempts} times"
         self.queue.add(entry, ready=not fault and not entry.lent)
         if fault:
-            self._spawn(self._bury(entry, fault))
-
-    def keep_lent(self, entry: Entry) -> None:
-        """Begin the lease of a message that another client holds."""
-        loop = asyncio.get_running_loop()
-        entry.state, entry.until = State.HELD, loop.time() + self.settings.lease
-        loop.call_later(self.settings.lease, self._lent_too_long, entry, entry.attempts)
-
-    def _lent_too_long(self, entry: Entry, attempts: int) -> None:
-        if not entry.lent or entry.attempts != attempts or not entry.part.mine:
-            return
-        loop = asyncio.get_running_loop()
-        if entry.until > loop.time() + 0.001:
-            loop.call_at(entry.until, self._lent_too_long, entry, attempts)
-        else:
-            self.take_back(entry, reason=self._overdue())
-
-    def _overdue(self) -> str:
-        return f"not settled within the lease of {self.settings.lease:g} s"
+            self.desk.begin_burial(entry, fault)
 
     def _press(self) -> None:
         """Ask for no more while there is too much, and again once half of it is settled."""
@@ -275,7 +257,7 @@ class Group(Owner):
             taker.expect()
             batch.append((entry, taker))
         if batch:
-            self._spawn(self._deliver(batch))
+            self.desk.spawn(self._deliver(batch))
         elif not len(self.queue):
             self.site.peers.hunger(self, sum(max(0, consumer.want) for consumer in self.consumers))
 
@@ -289,7 +271,7 @@ class Group(Owner):
         return self.site.peers.hungry(self)
 
     async def _deliver(self, batch: list[tuple[Entry, Taker]]) -> None:
-        await self._committer.done({entry.part for entry, _ in batch})
+        await self._committer.soon({entry.part for entry, _ in batch})
         for entry, taker in batch:
             if not entry.part.mine or entry.state is not State.MARKING:
                 taker.missed()
@@ -297,104 +279,10 @@ class Group(Owner):
                 entry.state = State.HELD
                 place = entry.part.place
                 delivery = KafkaDelivery(
-                    self, place.topic, place.partition, entry.offset, entry.message, entry.attempts, entry
+                    self.desk, place.topic, place.partition, entry.offset, entry.message, entry.attempts, entry
                 )
                 entry.delivery = delivery
                 taker.put(delivery)
             else:
-                self.keep_lent(entry)
+                self.desk.keep_lent(entry)
                 self.site.peers.lend(self, entry)
-
-    # Settling
-
-    async def ack(self, delivery: KafkaDelivery) -> None:
-        """Forget the message."""
-        await self.finish(delivery.entry)
-
-    async def give_back(self, delivery: KafkaDelivery, *, delay: float, reason: str) -> None:
-        """Take the message back, or bury it after its last attempt."""
-        await self.return_(delivery.entry, delay=delay, reason=reason)
-
-    async def reject(self, delivery: KafkaDelivery, reason: str) -> None:
-        """Bury the message."""
-        await self.bury(delivery.entry, reason)
-
-    async def extend(self, delivery: KafkaDelivery) -> None:
-        """Need nothing: the lease is the delivery's own."""
-
-    def expired(self, delivery: KafkaDelivery, *, taken: bool) -> None:
-        """Take back a message whose lease is over."""
-        if taken:
-            self.take_back(delivery.entry, reason=self._overdue())
-        else:
-            self.untaken(delivery)
-
-    def untaken(self, delivery: KafkaDelivery) -> None:
-        """Take back a message that was not delivered after all."""
-        self.take_back_uncounted(delivery.entry)
-
-    def take_back_uncounted(self, entry: Entry) -> None:
-        """Take back a message that did not reach its consumer."""
-        if entry.part.mine and entry.state is State.HELD:
-            entry.delivery, entry.lent = None, ""
-            entry.attempts -= 1
-            self.queue.release(entry)
-
-    async def return_(self, entry: Entry, *, delay: float, reason: str) -> None:
-        """Take a message back; after its last attempt, return once it is a dead letter."""
-        burial = self.take_back(entry, delay=delay, reason=reason)
-        if burial is not None:
-            await self._in_time(burial)
-
-    async def bury(self, entry: Entry, reason: str) -> None:
-        """Return once a message is a dead letter."""
-        if entry.part.mine:
-            await self._in_time(self._spawn(self._bury(entry, reason)))
-
-    async def finish(self, entry: Entry) -> None:
-        """Forget a message, and return once that is stored."""
-        if entry.part.mine:
-            entry.delivery = None
-            self.queue.settle(entry)
-            self._press()
-            await self._in_time(self._committer.done([entry.part]))
-
-    def take_back(self, entry: Entry, *, delay: float = 0.0, reason: str) -> asyncio.Task[None] | None:
-        """Deliver a message again after some seconds; after its last attempt, return its burial instead."""
-        if not entry.part.mine or entry.state is not State.HELD:
-            return None
-        entry.delivery, entry.lent = None, ""
-        if entry.attempts >= self.settings.max_attempts:
-            return self._spawn(self._bury(entry, reason))
-        entry.due = time.time() + delay if delay > 0 else 0.0
-        self.queue.release(entry)
-        return None
-
-    async def _bury(self, entry: Entry, reason: str) -> None:
-        """Write a message to the dead letters, then forget it."""
-        entry.state, entry.delivery, entry.lent = State.BURYING, None, ""
-        while entry.part.mine:
-            try:
-                await self.site.letters.put(entry.topic, entry.message, entry.key, reason, entry.attempts)
-                break
-            except BrokerError as error:
-                log.warning("%s: a dead letter is not stored yet: %s", entry.topic, error)
-                await asyncio.sleep(BACKOFF)
-        if entry.part.mine:
-            self.queue.settle(entry)
-            self._press()
-            await self._committer.done([entry.part])
-
-    async def _in_time(self, work: Coroutine[Any, Any, None] | asyncio.Task[None]) -> None:
-        """Wait for something that goes on by itself, and say so where it takes too long."""
-        try:
-            async with asyncio.timeout(self.settings.timeout):
-                await (asyncio.shield(work) if isinstance(work, asyncio.Task) else work)
-        except TimeoutError as error:
-            raise BrokerUnavailable(f"group {self.name}: Kafka has not confirmed it yet; it is tried further") from error
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task

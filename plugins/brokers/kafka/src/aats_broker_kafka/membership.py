@@ -126,7 +126,7 @@ class Membership:
             await self._plain.ask_coordinator(self._group, LeaveGroupRequest(self._group, member), "leave")
 
     async def commit(self, offsets: dict[TopicPartition, tuple[int, str]]) -> None:
-        """Store offsets with their notes; raises where that is not certain, `Refused` when this is no member any more."""
+        """Store offsets with their notes; raises where that is not certain, `Refused` where others may own them."""
         request = commit_request(self._group, self._generation, self._member, offsets)
         answer = await self._plain.ask_coordinator(self._group, request, "commit")
         try:
@@ -140,11 +140,14 @@ class Membership:
         owned = tuple((place.topic, place.partition) for place in sorted(self._owned))
         metadata = encode_claim(self._pattern, Claim(self._generation, owned, self._owner.count()))
         session = int(self._settings.session * 1000)
-        request = JoinGroupRequest(self._group, session, session, self._member, None, "consumer", [(PROTOCOL, metadata)])
+        request = JoinGroupRequest(
+            self._group, session, session, self._member, None, "consumer", [(PROTOCOL, metadata)]
+        )
         joined = await self._joining.ask_coordinator(self._group, request, "join")
         if joined.error_code == _NAMED:
             self._member = joined.member_id
-            return await self._join()
+            await self._join()
+            return
         self._check(joined.error_code, "join")
         self._member, self._generation = joined.member_id, joined.generation_id
         self._leads = joined.leader_id == joined.member_id

@@ -72,7 +72,8 @@ async def create_group(driver: Driver, topics: Topics, group: str, pattern: str,
         offsets = {place: (end, "") for place, end in ends.items()} | {marker: (0, "")}
         answer = await driver.ask_coordinator(group, commit_request(group, -1, "", offsets), "create a group")
         try:
-            return check_commit(answer, group)
+            check_commit(answer, group)
+            break
         except Refused:  # another client has created it, and is a member already; or its coordinator has moved
             driver.forget_coordinator(group)
             anew = False

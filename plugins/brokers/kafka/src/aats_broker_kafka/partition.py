@@ -17,7 +17,7 @@ NOTE_BYTES = 3000
 """What a note may hold, encoded to 4000 characters: a server refuses more than 4096 (offset.metadata.max.bytes)."""
 
 UNTOUCHED, SETTLED = 0, 1
-"""Marks of a message that nobody had yet, and of one that is done with; others are 4 × attempts + `LENT` + `HELD`."""
+"""Marks of a message that nobody had yet, and of one that is done with; others are 4 * attempts + `LENT` + `HELD`."""
 HELD, LENT = 1, 2
 
 
@@ -38,7 +38,20 @@ class State(IntEnum):
 class Entry:
     """A message of a partition that is not settled."""
 
-    __slots__ = ("attempts", "delivery", "due", "key", "lent", "message", "offset", "part", "size", "state", "timestamp", "until")
+    __slots__ = (
+        "attempts",
+        "delivery",
+        "due",
+        "key",
+        "lent",
+        "message",
+        "offset",
+        "part",
+        "size",
+        "state",
+        "timestamp",
+        "until",
+    )
 
     def __init__(self, part: Partition, offset: int, message: Message, timestamp: int, size: int) -> None:
         self.part = part
@@ -60,7 +73,8 @@ class Entry:
     @property
     def topic(self) -> str:
         """The topic it was published to."""
-        return self.part.place.topic
+        topic: str = self.part.place.topic
+        return topic
 
 
 class Partition:
@@ -79,6 +93,8 @@ class Partition:
         self.marks = decode_marks(offset, note)
         """Marks of messages not yet read again."""
         self.mine = True
+        self.leaving = False
+        """Whether it is about to go to another client: nothing more is handed out."""
         self._read: deque[int] = deque()
         self.top = max(self.marks, default=offset - 1)
         """The last message that may have a mark."""
@@ -116,11 +132,11 @@ class Partition:
         for offset in range(self.committed, self.top + 1):
             mark = self._mark(offset)
             if mark != last and run:
-                _put(data, run), _put(data, last)
+                _put(data, run, last)
                 run = 0
             run, last = run + 1, mark
         if run and last:
-            _put(data, run), _put(data, last)
+            _put(data, run, last)
         self._noted, self._since = len(data), 0
         return base64.b64encode(data).decode()
 
@@ -140,7 +156,8 @@ def decode_marks(first: int, note: str) -> dict[int, int]:
         numbers = _numbers(base64.b64decode(note, validate=True))
     except ValueError:
         return {}
-    marks, offset = {}, first
+    marks: dict[int, int] = {}
+    offset = first
     for run, mark in zip(numbers[::2], numbers[1::2], strict=False):
         if mark:
             marks |= dict.fromkeys(range(offset, offset + run), mark)
@@ -148,11 +165,12 @@ def decode_marks(first: int, note: str) -> dict[int, int]:
     return marks
 
 
-def _put(data: bytearray, number: int) -> None:
-    while number > 0x7F:
-        data.append(number & 0x7F | 0x80)
-        number >>= 7
-    data.append(number)
+def _put(data: bytearray, *numbers: int) -> None:
+    for number in numbers:
+        while number > 0x7F:
+            data.append(number & 0x7F | 0x80)
+            number >>= 7
+        data.append(number)
 
 
 def _numbers(data: bytes) -> list[int]:

@@ -26,6 +26,7 @@ from aats_core.errors import BrokerUnavailable
 from aats_core.message import decode, encode, new_id
 
 if TYPE_CHECKING:
+    from aats_broker_kafka.desk import Desk
     from aats_broker_kafka.group import Group
 
 log = logging.getLogger(__name__)
@@ -182,20 +183,22 @@ class Peers:
             return
         entry = part.open.get(word.offset)
         if entry is not None and entry.lent and entry.attempts == word.attempt and entry.state is State.HELD:
-            await self._do(group, entry, word)
+            await self._do(group.desk, entry, word)
+        elif entry is None:
+            await group.desk.stored(part)
         self._say(group.name, Settled(word.client, word.ref))
 
-    async def _do(self, group: Group, entry: Entry, word: Settle) -> None:
+    async def _do(self, desk: Desk, entry: Entry, word: Settle) -> None:
         if word.how == "ack":
-            await group.finish(entry)
+            await desk.finish(entry)
         elif word.how == "nack":
-            await group.return_(entry, delay=word.delay, reason=word.reason)
+            await desk.return_(entry, delay=word.delay, reason=word.reason)
         elif word.how == "reject":
-            await group.bury(entry, word.reason)
+            await desk.bury(entry, word.reason)
         elif word.how == "extend":
             entry.until = asyncio.get_running_loop().time() + self._settings.lease
         else:
-            group.take_back_uncounted(entry)
+            desk.take_back_uncounted(entry)
 
     # What the others do
 
@@ -246,7 +249,7 @@ class Peers:
 
     # The topic
 
-    def _take(self, place: TopicPartition, found: Found) -> None:
+    def _take(self, _: TopicPartition, found: Found) -> None:
         for record in found.records:
             group = (record.key or b"").decode()
             table = self._tables.get(group)

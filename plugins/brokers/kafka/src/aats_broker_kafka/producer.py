@@ -8,6 +8,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer, errors
 
+from aats_broker_kafka.deadlines import Deadlines, time_out
 from aats_broker_kafka.driver import BACKOFF
 from aats_broker_kafka.settings import KafkaSettings
 from aats_core.errors import BrokerError, BrokerUnavailable, MessageTooLarge
@@ -27,23 +28,26 @@ class Producer:
         self._producer: Any = None
         self._opening = asyncio.Lock()
         self._closed = False
+        self._deadlines: Deadlines[asyncio.Future[None]] = Deadlines(settings.timeout, time_out)
 
-    async def send(self, topic: str, value: bytes | None, *, key: bytes | None = None, headers: Headers | None = None) -> None:
+    async def send(
+        self, topic: str, value: bytes | None, *, key: bytes | None = None, headers: Headers | None = None
+    ) -> None:
         """Write one record; raises `BrokerUnavailable` where that is not confirmed within the timeout."""
-        producer = self._producer
-        try:
-            async with asyncio.timeout(self._settings.timeout):
-                while True:
-                    producer = self._producer or await self._open()
-                    if await self._sent(producer, topic, value, key, headers):
-                        return
-                    await self._give_up(producer)
-                    await asyncio.sleep(BACKOFF)
-        except TimeoutError as error:
+        until = self._now() + self._settings.timeout
+        while True:
+            producer = self._producer or await self._open(until)
+            try:
+                if await self._sent(producer, topic, value, key, headers):
+                    return
+            except TimeoutError:
+                until = 0.0
             await self._give_up(producer)
-            raise BrokerUnavailable(
-                f"{topic}: Kafka did not confirm the message within {self._settings.timeout:g} s"
-            ) from error
+            if self._now() + BACKOFF > until:
+                raise BrokerUnavailable(
+                    f"{topic}: Kafka did not confirm the message within {self._settings.timeout:g} s"
+                )
+            await asyncio.sleep(BACKOFF)
 
     async def close(self) -> None:
         """Send what is buffered, for as long as the timeout, and close."""
@@ -57,47 +61,62 @@ class Producer:
                 pass
             await _end(producer)
 
-    async def _sent(self, producer: Any, topic: str, value: bytes | None, key: bytes | None, headers: Headers | None) -> bool:
-        """Send, and tell whether it is confirmed; a producer that was given up meanwhile has not."""
+    async def _sent(
+        self, producer: Any, topic: str, value: bytes | None, key: bytes | None, headers: Headers | None
+    ) -> bool:
+        """Send, and tell whether it is confirmed: where it is not, the producer has to be given up."""
         try:
             confirmation = await producer.send(topic, value, key, headers=headers)
-            await confirmation
+            self._deadlines.add(confirmation)
+            try:
+                await confirmation
+            finally:
+                self._deadlines.discard(confirmation)
         except errors.MessageSizeTooLargeError as error:
-            raise MessageTooLarge(
-                f"{topic}: the server takes no message of {len(value or b'')} bytes: {error}"
-            ) from error
-        except (errors.KafkaError, OSError) as error:
-            if producer is not self._producer:
+            raise MessageTooLarge(f"{topic}: the server does not take {len(value or b'')} bytes: {error}") from error
+        except (errors.KafkaError, ConnectionError) as error:
+            if isinstance(error, _BROKEN) or (isinstance(error, errors.KafkaError) and error.retriable):
                 return False
-            if isinstance(error, errors.KafkaError) and not error.retriable and not isinstance(error, _BROKEN):
-                raise BrokerError(f"{topic}: {type(error).__name__}: {error}") from error
-            return False
+            raise BrokerError(f"{topic}: {type(error).__name__}: {error}") from error
         return True
 
-    async def _open(self) -> Any:
-        async with self._opening:
-            while self._producer is None:
-                if self._closed:
-                    raise BrokerUnavailable("the broker is closed")
-                producer = AIOKafkaProducer(
-                    **self._settings.connection(),
-                    client_id="aats",
-                    enable_idempotence=True,
-                    acks="all",
-                    max_batch_size=256 * 1024,
-                    max_request_size=self._settings.max_message_bytes + 4096,
-                    request_timeout_ms=int(self._settings.timeout * 1000),
-                )
-                try:
-                    await producer.start()
-                    self._producer = producer
-                except (errors.KafkaError, OSError):
-                    await _end(producer)
-                    await asyncio.sleep(BACKOFF)
-                except BaseException:
-                    await _end(producer)
-                    raise
-            return self._producer
+    async def _open(self, until: float) -> Any:
+        try:
+            async with asyncio.timeout_at(until), self._opening:
+                while self._producer is None:
+                    if self._closed:
+                        raise BrokerUnavailable("the broker is closed")
+                    self._producer = await self._started()
+                return self._producer
+        except TimeoutError as error:
+            raise BrokerUnavailable(
+                f"no Kafka takes messages at {', '.join(self._settings.servers)}, for"
+                f" {self._settings.timeout:g} s; the message was not accepted"
+            ) from error
+
+    async def _started(self) -> Any:
+        producer = AIOKafkaProducer(
+            **self._settings.connection(),
+            client_id="aats",
+            enable_idempotence=True,
+            acks="all",
+            max_batch_size=256 * 1024,
+            max_request_size=self._settings.max_message_bytes + 4096,
+            request_timeout_ms=int(self._settings.timeout * 1000),
+        )
+        try:
+            await producer.start()
+        except (errors.KafkaError, OSError):
+            await _end(producer)
+            await asyncio.sleep(BACKOFF)
+            return None
+        except BaseException:
+            await _end(producer)
+            raise
+        return producer
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
 
     async def _give_up(self, producer: Any) -> None:
         if producer is not None and producer is self._producer:
@@ -105,11 +124,18 @@ class Producer:
             await _end(producer)
 
 
-_BROKEN = (errors.OutOfOrderSequenceNumber, errors.ProducerFenced, errors.KafkaConnectionError, errors.KafkaTimeoutError)
-
-
-class Abandoned(errors.KafkaError):
+class Abandoned(ConnectionError):
     """The producer was given up before this was confirmed."""
+
+
+_BROKEN = (
+    Abandoned,
+    errors.OutOfOrderSequenceNumber,
+    errors.ProducerFenced,
+    errors.KafkaConnectionError,
+    errors.KafkaTimeoutError,
+    errors.ProducerClosed,
+)
 
 
 async def _end(producer: Any) -> None:

@@ -54,7 +54,7 @@ class Queue:
         while self._ready:
             item = heapq.heappop(self._ready)
             entry = item[3]
-            if entry.state is not State.READY or not entry.part.mine:
+            if entry.state is not State.READY or not entry.part.mine or entry.part.leaving:
                 continue
             if entry.part.has_room():
                 found = entry

@@ -53,9 +53,11 @@ class KafkaSettings(BrokerSettings):
     """What can be set on Kafka: where it is, who asks, what topics are like, and how its groups move."""
 
     servers: Annotated[
-        list[str],
-        Field(min_length=1, description="Brokers to ask first, `host:port`; one has to answer.", examples=[["k1:9092"]]),
-    ] = ["localhost:9092"]
+        tuple[str, ...],
+        Field(
+            min_length=1, description="Brokers to ask first, `host:port`; one has to answer.", examples=[["k1:9092"]]
+        ),
+    ] = ("localhost:9092",)
     user: Annotated[str, Field(description="User name of SASL; none without.", examples=["aats"])] = ""
     password: Annotated[SecretStr, Field(description="The password of `user`.")] = SecretStr("")
     mechanism: Annotated[
@@ -89,7 +91,10 @@ class KafkaSettings(BrokerSettings):
     ] = 1.0
     internal_prefix: Annotated[
         str,
-        Field(pattern=r"^[A-Za-z0-9_-]+$", description="Beginning of the names of topics that the broker makes for itself."),
+        Field(
+            pattern=r"^[A-Za-z0-9_-]+$",
+            description="Beginning of the names of topics that the broker makes for itself.",
+        ),
     ] = "aats-internal"
     registry: Annotated[
         RegistrySettings | None,
@@ -98,7 +103,7 @@ class KafkaSettings(BrokerSettings):
 
     @field_validator("servers")
     @classmethod
-    def _hosts_and_ports(cls, servers: list[str]) -> list[str]:
+    def _hosts_and_ports(cls, servers: tuple[str, ...]) -> tuple[str, ...]:
         for server in servers:
             host, _, port = server.rpartition(":")
             if not host or not port.isdecimal():
@@ -115,8 +120,10 @@ class KafkaSettings(BrokerSettings):
         """Return what every client of the driver takes to connect."""
         security = "SASL_" if self.user else ""
         options: dict[str, Any] = {
-            "bootstrap_servers": self.servers,
-            "security_protocol": security + ("SSL" if self.tls else "PLAINTEXT") if security or self.tls else "PLAINTEXT",
+            "bootstrap_servers": list(self.servers),
+            "security_protocol": security + ("SSL" if self.tls else "PLAINTEXT")
+            if security or self.tls
+            else "PLAINTEXT",
             "retry_backoff_ms": 50,
         }
         if self.tls:

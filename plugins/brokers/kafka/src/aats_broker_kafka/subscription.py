@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
+from aats_broker_kafka.deadlines import Deadlines
 from aats_core.broker import Delivery, Subscription
 from aats_core.errors import BrokerError
 from aats_core.message import Message
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from aats_broker_kafka.group import Group
     from aats_broker_kafka.partition import Entry
     from aats_broker_kafka.subscriptions import Subscriptions
+
+log = logging.getLogger(__name__)
 
 QUICK = 0.005
 """A consumer that comes back within so many seconds is handed several messages at a time."""
@@ -61,11 +65,16 @@ class KafkaDelivery(Delivery):
         self.offset = offset
         self.message = message
         self.attempt = attempt
-        self.entry = entry
+        self._entry = entry
         self.taken = False
         self.held = False
         self.consumer: KafkaSubscription
-        self._timer: asyncio.TimerHandle
+
+    @property
+    def mine(self) -> Entry:
+        """The message in the partition that this client owns; only the group that handed it out asks for it."""
+        assert self._entry is not None
+        return self._entry
 
     async def ack(self) -> None:
         """Return once it is stored that the message is handled; does nothing once the lease is lost."""
@@ -86,33 +95,30 @@ class KafkaDelivery(Delivery):
     async def extend(self) -> None:
         """Start the lease again; does nothing once it is lost."""
         if self.held:
-            self._timer.cancel()
-            self._start()
+            self.consumer.leases.renew(self)
             await self.source.extend(self)
 
     def hold(self, consumer: KafkaSubscription) -> None:
         """Begin the lease."""
         self.consumer, self.held = consumer, True
-        self._start()
+        consumer.leases.add(self)
 
     def drop(self) -> None:
         """Take the message from its consumer: it is not its any longer."""
         self._release()
 
-    def _start(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(self.consumer.lease, self._expire)
+    def expire(self) -> None:
+        """Take the message, whose lease is over, from its consumer."""
+        if self._release():
+            self.source.expired(self, taken=self.taken)
 
     def _release(self) -> bool:
         if not self.held:
             return False
         self.held = False
-        self._timer.cancel()
+        self.consumer.leases.discard(self)
         self.consumer.forget(self)
         return True
-
-    def _expire(self) -> None:
-        if self._release():
-            self.source.expired(self, taken=self.taken)
 
 
 class KafkaSubscription(Subscription):
@@ -125,7 +131,7 @@ class KafkaSubscription(Subscription):
         self.topic = topic
         self.group = group
         self.ephemeral = ephemeral
-        self.lease = home.settings.lease
+        self.leases: Deadlines[KafkaDelivery] = Deadlines(home.settings.lease, KafkaDelivery.expire)
         self._home = home
         self._prefetch = prefetch
         self._joined: Group | None = None
@@ -226,8 +232,10 @@ class KafkaSubscription(Subscription):
         for delivery in list(self._held):
             delivery.drop()
             if delivery.taken:
-                reason = "its consumer left without settling it"
-                await delivery.source.give_back(delivery, delay=0.0, reason=reason)
+                try:
+                    await delivery.source.give_back(delivery, delay=0.0, reason="its consumer left without settling it")
+                except BrokerError as error:
+                    log.warning("%s: not given back, it comes again after its lease: %s", delivery.topic, error)
             else:
                 delivery.source.untaken(delivery)
 

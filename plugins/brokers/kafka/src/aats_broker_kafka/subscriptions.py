@@ -54,7 +54,7 @@ class Subscriptions:
 
     async def close(self) -> None:
         """Let all consumers leave, which ends their iteration."""
-        await asyncio.gather(*(consumer.leave() for consumer in list(self._consumers)))
+        await asyncio.gather(*(consumer.leave() for consumer in list(self._consumers)), return_exceptions=True)
 
     async def _start(self, name: str, consumer: KafkaSubscription) -> Group:
         site = self._site

@@ -87,11 +87,11 @@ class Topics:
                     "max.message.bytes": str(self._settings.max_message_bytes + 4096),
                 }
                 new = await self._driver.create_topic(topic, partitions, options)
-            await self._wait(topic, partitions)
+            await self._wait(topic)
             self._known.add(topic)
             return new
 
-    async def _wait(self, topic: str, partitions: int) -> None:
+    async def _wait(self, topic: str) -> None:
         """Wait until every partition has a leader."""
         try:
             async with asyncio.timeout(self._settings.timeout):
