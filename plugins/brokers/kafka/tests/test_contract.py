@@ -2,25 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from aats_broker_kafka import KafkaBroker, KafkaSettings
 
 from aats_core.testing.brokers import BrokerContract
-from tests.services.fixtures import Started
-from tests.services.kafka import KafkaServer
 from tests.services.proxy import Fault, FaultProxy
-from tests.services.service import Service
-
-
-@pytest.fixture(scope="session")
-def proxy(service: Started[Service]) -> Iterator[FaultProxy]:
-    """Return the proxy through which the clients reach the server."""
-    server = service(KafkaServer)
-    assert isinstance(server, KafkaServer)
-    with FaultProxy(server.behind, server.front) as proxy:
-        yield proxy
 
 
 class TestKafkaBroker(BrokerContract):

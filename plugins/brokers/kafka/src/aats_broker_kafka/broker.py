@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from aats_broker_kafka.driver import BACKOFF, Driver
 from aats_broker_kafka.group import NOT_BEFORE
 from aats_broker_kafka.letters import Letters
 from aats_broker_kafka.peers import Peers
-from aats_broker_kafka.producer import Producer
+from aats_broker_kafka.producer import Headers, Producer
 from aats_broker_kafka.settings import KafkaSettings
 from aats_broker_kafka.site import Site
 from aats_broker_kafka.status import health, topics
@@ -21,6 +21,9 @@ from aats_core.broker import Broker, DeadLetter, TopicStatus
 from aats_core.errors import BrokerError, BrokerUnavailable, InvalidRequest, MessageTooLarge
 from aats_core.health import Health, HealthStatus
 from aats_core.message import Message, encode
+
+if TYPE_CHECKING:
+    from aats_broker_kafka.registry import Registry
 
 
 class KafkaBroker(Broker):
@@ -35,6 +38,7 @@ class KafkaBroker(Broker):
     def __init__(self, settings: KafkaSettings) -> None:
         self.settings = settings
         self._site: Site | None = None
+        self._registry: Registry | None = None
         self._producer: Producer
         self._subscriptions: Subscriptions
 
@@ -58,6 +62,10 @@ class KafkaBroker(Broker):
                 raise BrokerUnavailable("Kafka did not make the control topic in time") from error
             raise
         topics.announce = peers.announce
+        if self.settings.registry is not None:
+            from aats_broker_kafka.registry import Registry
+
+            self._registry = Registry(self.settings.registry, self.settings.timeout)
         letters = Letters(driver, self._producer, topics)
         self._site = Site(self.settings, driver, topics, letters, peers)
         self._subscriptions = Subscriptions(self._site)
@@ -71,25 +79,31 @@ class KafkaBroker(Broker):
             await site.peers.close()
             await self._producer.close()
             await site.driver.close()
+            if self._registry is not None:
+                await self._registry.close()
 
     async def publish(
         self, topic: str, message: Message, *, key: str | None = None, not_before: float | None = None
     ) -> None:
         """Write a message, and return once all replicas in sync have it."""
         data = self._encoded(topic, message)
+        headers = [(NOT_BEFORE, repr(not_before).encode())] if not_before is not None else []
+        if self._registry is not None:
+            headers += await self._registry.check(topic, message, data)
         await self._ready(topic)
-        headers = [(NOT_BEFORE, repr(not_before).encode())] if not_before is not None else None
         await self._write(topic, data, key, headers)
 
     async def publish_many(self, topic: str, messages: Sequence[Message], *, key: str | None = None) -> None:
         """Write messages together; where it raises, some may have been accepted."""
         encoded = [self._encoded(topic, message) for message in messages]
+        headers: list[Headers] = [[] for _ in messages]
+        if self._registry is not None:
+            checks = zip(messages, encoded, strict=True)
+            headers = [await self._registry.check(topic, message, data) for message, data in checks]
         if encoded:
             await self._ready(topic)
-            outcomes = await asyncio.gather(
-                *(self._write(topic, data, key) for data in encoded), return_exceptions=True
-            )
-            for outcome in outcomes:
+            writes = (self._write(topic, data, key, more) for data, more in zip(encoded, headers, strict=True))
+            for outcome in await asyncio.gather(*writes, return_exceptions=True):
                 if isinstance(outcome, BaseException):
                     raise outcome
 
@@ -169,11 +183,9 @@ class KafkaBroker(Broker):
                 f"{topic}: Kafka did not make the topic within {self.settings.timeout:g} s; nothing was accepted"
             ) from error
 
-    async def _write(
-        self, topic: str, data: bytes, key: str | None, headers: list[tuple[str, bytes]] | None = None
-    ) -> None:
+    async def _write(self, topic: str, data: bytes, key: str | None, headers: Headers) -> None:
         try:
-            await self._producer.send(topic, data, key=None if key is None else key.encode(), headers=headers)
+            await self._producer.send(topic, data, key=None if key is None else key.encode(), headers=headers or None)
         except BrokerError:
             self._connected().topics.forget(topic)
             raise

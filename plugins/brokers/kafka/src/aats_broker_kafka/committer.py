@@ -7,17 +7,21 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from aats_broker_kafka.deadlines import Deadlines, time_out
 from aats_broker_kafka.driver import BACKOFF, TopicPartition
+from aats_broker_kafka.membership import Membership
 from aats_broker_kafka.partition import Partition
 from aats_core.errors import BrokerError, BrokerUnavailable
 
-Store = Callable[[dict[TopicPartition, tuple[int, str]]], Awaitable[None]]
+FLYING = 4
+"""So many commits may be on their way without being waited for."""
 
 
 class Committer:
     """Stores what the group has done of its partitions, trying again for as long as they are its own."""
 
-    def __init__(self, store: Store, timeout: float) -> None:
-        self._store = store
+    def __init__(self, membership: Membership, timeout: float) -> None:
+        self._membership = membership
+        self._flying = 0
+        self._landings: set[asyncio.Task[None]] = set()
         self._dirty: set[Partition] = set()
         self._callers: list[asyncio.Future[None]] = []
         self._task: asyncio.Task[None] | None = None
@@ -43,11 +47,39 @@ class Committer:
         finally:
             self._deadlines.discard(future)
 
+    async def sent(self, parts: set[Partition]) -> None:
+        """Return once the state of partitions is on its way, so that even kill -9 does not keep it from being stored.
+
+        Where that is not sure, or much is on its way already, return once it is stored.
+        """
+        if self._flying < FLYING and self._membership.trusted:
+            try:
+                confirm = await self._membership.tell(_state(parts))
+            except BrokerError:
+                pass
+            else:
+                self._flying += 1
+                task = asyncio.create_task(self._land(confirm, parts))
+                self._landings.add(task)
+                task.add_done_callback(self._landings.discard)
+                return
+        await self.soon(parts)
+
+    async def _land(self, confirm: Callable[[], Awaitable[None]], parts: set[Partition]) -> None:
+        try:
+            await confirm()
+        except BrokerError:
+            await self.soon(parts)
+        finally:
+            self._flying -= 1
+
     async def close(self) -> None:
         """Give up what is not stored yet."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
+        tasks = {*self._landings, *([self._task] if self._task else [])}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
 
     async def _work(self) -> None:
         callers: list[asyncio.Future[None]] = []
@@ -69,7 +101,11 @@ class Committer:
     async def _keep_storing(self, parts: set[Partition]) -> None:
         while live := [part for part in parts if part.mine]:
             try:
-                return await self._store({part.place: (part.committed, part.note()) for part in live})
+                return await self._membership.commit(_state(live))
             except BrokerError:
                 await asyncio.sleep(BACKOFF)
         return None
+
+
+def _state(parts: Iterable[Partition]) -> dict[TopicPartition, tuple[int, str]]:
+    return {part.place: (part.committed, part.note()) for part in parts if part.mine}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ from aats_broker_kafka.settings import KafkaSettings
 from aats_core.errors import BrokerError, BrokerUnavailable
 
 EARLIEST, LATEST = -2, -1
-FETCH_BYTES = 1024 * 1024
+FETCH_BYTES = 256 * 1024
 BACKOFF = 0.05
 """Seconds before something is tried again."""
 
@@ -149,6 +149,24 @@ class Driver:
             self.forget_coordinator(group)
             raise
 
+    async def tell_coordinator(self, group: str, request: Any, what: str) -> Awaitable[Any]:
+        """Hand a request to the operating system, which sends it even if this process dies; return its answer to be.
+
+        Raises `BrokerUnavailable` where that cannot be done at once; the request may be on its way nevertheless.
+        """
+        node = self._coordinators.get(group)
+        if node is None or self._client is None:
+            raise BrokerUnavailable(f"{what}: the coordinator of {group} is not known")
+        with translated(what):
+            connection = await self._client._get_conn(node, group=ConnectionGroup.COORDINATION)  # noqa: SLF001 - no other way
+            if connection is None:
+                raise BrokerUnavailable(f"{what}: the coordinator of {group} is away")
+            answer: asyncio.Future[Any] = asyncio.ensure_future(connection.send(request))
+            if connection._writer.transport.get_write_buffer_size():  # noqa: SLF001
+                answer.add_done_callback(_seen)
+                raise BrokerUnavailable(f"{what}: the connection is busy")
+        return answer
+
     def forget_coordinator(self, group: str) -> None:
         """Look the coordinator of a group up again next time."""
         self._coordinators.pop(group, None)
@@ -205,7 +223,7 @@ class Driver:
         topics: dict[str, list[tuple[int, int, int]]] = {}
         for place, position in positions.items():
             topics.setdefault(place.topic, []).append((place.partition, position, FETCH_BYTES))
-        request = FetchRequest(int(wait * 1000), 1, 8 * FETCH_BYTES, 0, list(topics.items()))
+        request = FetchRequest(int(wait * 1000), 1, 16 * FETCH_BYTES, 0, list(topics.items()))
         answer = await self.send(node, request, "fetch")
         found = {}
         for topic, partitions in answer.topics:
@@ -214,6 +232,12 @@ class Driver:
                 records, position = _records(data, positions[place]) if not code else ([], positions[place])
                 found[place] = Found(records, position, end, code)
         return found
+
+
+def _seen(answer: asyncio.Future[Any]) -> None:
+    """Look at the outcome of what nobody waits for."""
+    if not answer.cancelled():
+        answer.exception()
 
 
 def quiet() -> None:

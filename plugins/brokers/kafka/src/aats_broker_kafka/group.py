@@ -56,7 +56,7 @@ class Group(Owner):
         self._driver = Driver(site.settings, timeout=max(site.settings.timeout, site.settings.session) + 5)
         self._reader = Reader(self._driver, self._take)
         self.membership = Membership(site.settings, name, pattern, self, plain=site.driver, joining=self._driver)
-        self._committer = Committer(self.membership.commit, site.settings.timeout)
+        self._committer = Committer(self.membership, site.settings.timeout)
         self.desk = Desk(site.settings, self.queue, self._committer, site.letters, self._press)
         self._runners: list[asyncio.Task[None]] = []
         self._woken = self._stopped = False
@@ -186,21 +186,27 @@ class Group(Owner):
 
     # Reading
 
-    def _take(self, place: TopicPartition, found: Found) -> None:
+    def _take(self, place: TopicPartition, found: Found) -> int:
+        """Take what was found, as far as there is room, and return where to go on."""
         part = self.partitions.get(place)
         if part is None:
-            return
+            return found.position
+        reached = found.position
         for record in found.records:
+            if self._full():
+                reached = record.offset
+                break
             mark = part.marks.pop(record.offset, 0)
             part.position = record.offset + 1
             if mark != SETTLED and record.value is not None:
                 self._admit(part, record, record.value, mark)
-        part.position = found.position
+        part.position = reached
         if part in self._behind and part.position >= part.end:
             self._behind.discard(part)
         if found.records:
             self._press()
         self.wake()
+        return reached
 
     def _admit(self, part: Partition, record: Record, value: bytes, mark: int) -> None:
         try:
@@ -222,11 +228,14 @@ class Group(Owner):
     def _press(self) -> None:
         """Ask for no more while there is too much, and again once half of it is settled."""
         queue, settings = self.queue, self.settings
-        if queue.count >= settings.window or queue.bytes >= settings.window_bytes:
+        if self._full():
             self._reader.pause(paused=True)
             self._behind.clear()
         elif queue.count <= settings.window / 2 and queue.bytes <= settings.window_bytes / 2:
             self._reader.pause(paused=False)
+
+    def _full(self) -> bool:
+        return self.queue.count >= self.settings.window or self.queue.bytes >= self.settings.window_bytes
 
     def _caught_up(self) -> None:
         self._behind.clear()
@@ -271,7 +280,7 @@ class Group(Owner):
         return self.site.peers.hungry(self)
 
     async def _deliver(self, batch: list[tuple[Entry, Taker]]) -> None:
-        await self._committer.soon({entry.part for entry, _ in batch})
+        await self._committer.sent({entry.part for entry, _ in batch})
         for entry, taker in batch:
             if not entry.part.mine or entry.state is not State.MARKING:
                 taker.missed()

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiokafka import errors
@@ -21,7 +22,7 @@ from aats_broker_kafka.assignment import (
     encode_claim,
     encode_places,
 )
-from aats_broker_kafka.driver import BACKOFF, Driver, Refused, TopicPartition
+from aats_broker_kafka.driver import BACKOFF, Driver, Refused, TopicPartition, translated
 from aats_broker_kafka.settings import KafkaSettings
 from aats_core.errors import BrokerError
 
@@ -29,6 +30,9 @@ log = logging.getLogger(__name__)
 
 LOOK = 30.0
 """Seconds between two looks whether somebody else has made topics or partitions."""
+
+TRUST = 0.7
+"""The share of the session, since the last sign of life that was answered, in which nobody else owns a partition."""
 
 _EXPELLED = {errors.UnknownMemberIdError.errno, errors.IllegalGenerationError.errno}
 _MOVED = {
@@ -86,6 +90,7 @@ class Membership:
         self._known: list[TopicPartition] = []
         self._owned: set[TopicPartition] = set()
         self._again = asyncio.Event()
+        self._proved = 0.0
         self.settled = asyncio.Event()
         """Set once the member has a share."""
 
@@ -125,10 +130,29 @@ class Membership:
         if member:
             await self._plain.ask_coordinator(self._group, LeaveGroupRequest(self._group, member), "leave")
 
+    @property
+    def trusted(self) -> bool:
+        """Whether the session cannot have run out: nobody else has its partitions, even if no answer comes just now."""
+        return bool(self._member) and time.monotonic() < self._proved + TRUST * self._settings.session
+
+    async def tell(self, offsets: dict[TopicPartition, tuple[int, str]]) -> Callable[[], Awaitable[None]]:
+        """Send offsets with their notes, and return what waits for the answer; raises where that is not done at once."""
+        request = commit_request(self._group, self._generation, self._member, offsets)
+        answer = await self._plain.tell_coordinator(self._group, request, "commit")
+
+        async def confirm() -> None:
+            with translated("commit"):
+                answered = await answer
+            self._checked(answered)
+
+        return confirm
+
     async def commit(self, offsets: dict[TopicPartition, tuple[int, str]]) -> None:
         """Store offsets with their notes; raises where that is not certain, `Refused` where others may own them."""
         request = commit_request(self._group, self._generation, self._member, offsets)
-        answer = await self._plain.ask_coordinator(self._group, request, "commit")
+        self._checked(await self._plain.ask_coordinator(self._group, request, "commit"))
+
+    def _checked(self, answer: Any) -> None:
         try:
             check_commit(answer, self._group)
         except Refused as error:
@@ -152,9 +176,11 @@ class Membership:
         self._member, self._generation = joined.member_id, joined.generation_id
         self._leads = joined.leader_id == joined.member_id
         shares = await self._shares(joined) if self._leads else []
+        sent = time.monotonic()
         sync = SyncGroupRequest(self._group, self._generation, self._member, None, shares)
         synced = await self._joining.ask_coordinator(self._group, sync, "sync")
         self._check(synced.error_code, "sync")
+        self._proved = sent
         await self._take(decode_places(synced.member_assignment))
 
     async def _shares(self, joined: Any) -> list[tuple[str, bytes]]:
@@ -183,6 +209,7 @@ class Membership:
                 return
             except TimeoutError:
                 pass
+            sent = time.monotonic()
             request = HeartbeatRequest(self._group, self._generation, self._member)
             try:
                 answer = await self._plain.ask_coordinator(self._group, request, "heartbeat")
@@ -191,8 +218,10 @@ class Membership:
             except BrokerError:
                 continue
             if answer.error_code == _AGAIN:
+                self._proved = sent
                 return
             self._check(answer.error_code, "heartbeat")
+            self._proved = sent
             if time.monotonic() > look:
                 look = time.monotonic() + LOOK
                 await self._plain.refresh()

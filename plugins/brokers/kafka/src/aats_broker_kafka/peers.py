@@ -249,7 +249,7 @@ class Peers:
 
     # The topic
 
-    def _take(self, _: TopicPartition, found: Found) -> None:
+    def _take(self, _: TopicPartition, found: Found) -> int:
         for record in found.records:
             group = (record.key or b"").decode()
             table = self._tables.get(group)
@@ -263,6 +263,7 @@ class Peers:
                 self._hear(table, word)
             elif isinstance(word, Made):
                 self._look(word.topic)
+        return found.position
 
     def _hear(self, table: Table, word: Word) -> None:
         if isinstance(word, Hungry):

@@ -18,9 +18,9 @@ log = logging.getLogger(__name__)
 
 
 class Reader:
-    """Hands what is in partitions to `take`, in the order of each; forgets nothing that it was not told to forget."""
+    """Hands what is in partitions to `take`, in the order of each, and goes on where that says."""
 
-    def __init__(self, driver: Driver, take: Callable[[TopicPartition, Found], None]) -> None:
+    def __init__(self, driver: Driver, take: Callable[[TopicPartition, Found], int]) -> None:
         self._driver = driver
         self._take = take
         self._positions: dict[TopicPartition, int] = {}
@@ -85,8 +85,7 @@ class Reader:
                     if what.error:
                         await self._recover(place, what.error)
                     else:
-                        self._positions[place] = what.position
-                        self._take(place, what)
+                        self._positions[place] = self._take(place, what)
         except BrokerError:
             await asyncio.sleep(BACKOFF)
         except Exception:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-QUICK = 0.005
+QUICK = 0.03
 """A consumer that comes back within so many seconds is handed several messages at a time."""
 
 

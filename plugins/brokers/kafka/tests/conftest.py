@@ -1,0 +1,59 @@
+"""A Kafka for the tests of the broker, its topics small and its groups quick."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import pytest
+from aats_broker_kafka import KafkaBroker, KafkaSettings
+
+from tests.services.fixtures import Started
+from tests.services.kafka import KafkaServer
+from tests.services.proxy import FaultProxy
+from tests.services.service import Service
+
+QUICK: dict[str, Any] = {
+    "partitions": 2,
+    "replication_factor": 1,
+    "session": 2.0,
+    "heartbeat": 0.2,
+    "timeout": 5.0,
+}
+"""Settings of a client in tests."""
+
+Opening = Callable[..., AbstractAsyncContextManager[KafkaBroker]]
+
+
+@pytest.fixture
+def server(service: Started[Service]) -> KafkaServer:
+    """Return the running server."""
+    server = service(KafkaServer)
+    assert isinstance(server, KafkaServer)
+    return server
+
+
+@pytest.fixture(scope="session")
+def proxy(service: Started[Service]) -> Iterator[FaultProxy]:
+    """Return the proxy through which clients reach the server."""
+    server = service(KafkaServer)
+    assert isinstance(server, KafkaServer)
+    with FaultProxy(server.behind, server.front) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def client(server: KafkaServer) -> Opening:
+    """Return what opens a client, with settings of its own."""
+
+    @asynccontextmanager
+    async def open_client(**chosen: Any) -> Any:
+        broker = KafkaBroker(KafkaSettings(**{"servers": [server.url], **QUICK, **chosen}))
+        await broker.connect()
+        try:
+            yield broker
+        finally:
+            await broker.close()
+
+    return open_client

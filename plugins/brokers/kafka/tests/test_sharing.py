@@ -1,0 +1,191 @@
+"""Few partitions, many clients: what one cannot hand out, another gets."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from aats_broker_kafka import KafkaBroker
+
+from aats_core.broker import Subscription
+from aats_core.message import Message, new_id
+from plugins.brokers.kafka.tests.conftest import Opening
+from tests.services.kafka import KafkaServer
+
+PATIENCE = 20
+
+
+def topic() -> str:
+    return f"sharing.{new_id()}"
+
+
+async def take(subscription: Subscription) -> object:
+    """Receive and acknowledge one message, and return what it carries."""
+    async with asyncio.timeout(PATIENCE):
+        delivery = await anext(subscription)
+        await delivery.ack()
+    return delivery.message.read(object)
+
+
+def owned(broker: KafkaBroker, group: str) -> set[object]:
+    """Return the partitions that a client owns for a group."""
+    return set(broker._subscriptions._groups[group].partitions)
+
+
+def test_clients_without_a_partition_work_too(client: Opening) -> None:
+    async def main() -> None:
+        name, count = topic(), 60
+        async with AsyncExitStack() as stack:
+            brokers = [await stack.enter_async_context(client(partitions=1)) for _ in range(3)]
+            subscriptions = [
+                await stack.enter_async_context(broker.subscribe(name, "g", prefetch=1)) for broker in brokers
+            ]
+            handled: list[set[int]] = [set(), set(), set()]
+            everyone = asyncio.Event()
+
+            async def work(number: int) -> None:
+                async for delivery in subscriptions[number]:
+                    handled[number].add(delivery.message.read(int))
+                    await asyncio.sleep(0.02)
+                    await delivery.ack()
+                    if sum(map(len, handled)) == count:
+                        everyone.set()
+
+            working = [asyncio.create_task(work(number)) for number in range(3)]
+            await brokers[0].publish_many(name, [Message("m", value) for value in range(count)])
+            async with asyncio.timeout(PATIENCE):
+                await everyone.wait()
+            for task in working:
+                task.cancel()
+            await asyncio.gather(*working, return_exceptions=True)
+            assert set.union(*handled) == set(range(count))
+            assert all(handled), "a client got nothing"
+
+    asyncio.run(main())
+
+
+def test_a_lent_message_can_be_settled_in_every_way(client: Opening) -> None:
+    async def main() -> None:
+        name = topic()
+        async with (
+            client(partitions=1, max_attempts=3) as owner,
+            client() as other,
+            owner.subscribe(name, "g", prefetch=1) as busy,
+        ):
+            await owner.publish(name, Message("m", "in hand"))
+            held = await anext(busy)
+            async with other.subscribe(name, "g", prefetch=5) as idle, asyncio.timeout(PATIENCE):
+                await owner.publish(name, Message("m", "lent"))
+                for attempt in (1, 2):
+                    delivery = await anext(idle)
+                    assert (delivery.message.read(str), delivery.attempt) == ("lent", attempt)
+                    await delivery.extend()
+                    await delivery.nack(delay=0.05, reason="again")
+                delivery = await anext(idle)
+                await delivery.nack(reason="third time")
+                (letter,) = await other.dead_letters(name)
+                assert (letter.reason, letter.attempts) == ("third time", 3)
+                await owner.publish(name, Message("m", "rejected"))
+                await (await anext(idle)).reject(reason="no")
+                assert [letter.reason for letter in await other.dead_letters(name)] == ["third time", "no"]
+                await owner.publish(name, Message("m", "done"))
+                delivery = await anext(idle)
+                assert delivery.message.read(str) == "done"
+                await delivery.ack()
+            await held.ack()
+        async with client() as late, late.subscribe(name, "g") as subscription:
+            await late.publish(name, Message("m", "after"))
+            assert await take(subscription) == "after"
+
+    asyncio.run(main())
+
+
+def test_a_message_whose_partition_moves_stays_with_its_consumer(client: Opening) -> None:
+    async def main() -> None:
+        name = topic()
+        async with client() as first, first.subscribe(name, "g", prefetch=20) as early:
+            await first.publish_many(name, [Message("m", value) for value in range(20)])
+            async with asyncio.timeout(PATIENCE):
+                held = [await anext(early) for _ in range(20)]
+            before = owned(first, f"g@{name}")
+            async with client() as second, second.subscribe(name, "g") as late, asyncio.timeout(PATIENCE):
+                while not owned(second, f"g@{name}"):
+                    await asyncio.sleep(0.02)
+                kept = owned(first, f"g@{name}")
+                assert kept < before, "nothing moved"
+                assert kept, "what could stay moved too"
+                for delivery in held:
+                    await delivery.ack()
+                await first.publish_many(name, [Message("m", "after")] * 5)
+                for _ in range(5):
+                    assert await take(late if (await peek(late)) else early) == "after"
+
+    asyncio.run(main())
+
+
+async def peek(subscription: Subscription) -> bool:
+    """Tell whether something comes soon, without taking it."""
+    waiting = asyncio.ensure_future(asyncio.sleep(0))
+    await waiting
+    for _ in range(20):
+        if getattr(subscription, "_buffer", None):
+            return True
+        await asyncio.sleep(0.01)
+    return False
+
+
+DYING = """
+import asyncio, os, signal, sys
+from aats_broker_kafka import KafkaBroker, KafkaSettings
+
+async def main(server, topic):
+    settings = KafkaSettings(servers=[server], replication_factor=1, session=2.0, heartbeat=0.2, max_attempts=3)
+    broker = KafkaBroker(settings)
+    await broker.connect()
+    async with broker.subscribe(topic, "g", prefetch=10) as subscription:
+        async for delivery in subscription:
+            print(delivery.message.read(str), delivery.attempt, flush=True)
+            if delivery.message.read(str) == "poison":
+                os.kill(os.getpid(), signal.SIGKILL)
+            await delivery.ack()
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+def test_a_message_that_kills_its_process_is_a_dead_letter_after_as_many_kills(
+    client: Opening, server: KafkaServer, tmp_path: Path
+) -> None:
+    program = tmp_path / "dying.py"
+    program.write_text(DYING)
+
+    def run(name: str) -> list[str]:
+        done = subprocess.run(
+            [sys.executable, str(program), server.url, name], capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == -9, done.stderr
+        return done.stdout.split("\n")[:-1]
+
+    async def main() -> None:
+        name = topic()
+        async with client(partitions=1, max_attempts=3) as broker:
+            async with broker.subscribe(name, "g"):
+                pass
+            for value in ("a", "b", "poison", "c", "d"):
+                await broker.publish(name, Message("m", value))
+            first = await asyncio.to_thread(run, name)
+            assert first == ["a 1", "b 1", "poison 1"]
+            for attempt in (2, 3):
+                assert await asyncio.to_thread(run, name) == [f"poison {attempt}"]
+            async with broker.subscribe(name, "g") as subscription:
+                assert [await take(subscription), await take(subscription)] == ["c", "d"]
+                async with asyncio.timeout(PATIENCE):
+                    while not (letters := await broker.dead_letters(name)):
+                        await asyncio.sleep(0.02)
+                (letter,) = letters
+                assert (letter.message.read(str), letter.attempts) == ("poison", 3)
+
+    asyncio.run(main())
