@@ -136,7 +136,7 @@ class Membership:
         return bool(self._member) and time.monotonic() < self._proved + TRUST * self._settings.session
 
     async def tell(self, offsets: dict[TopicPartition, tuple[int, str]]) -> Callable[[], Awaitable[None]]:
-        """Send offsets with their notes, and return what waits for the answer; raises where that is not done at once."""
+        """Send offsets with their notes, and return what awaits the answer; raises where that is not done at once."""
         request = commit_request(self._group, self._generation, self._member, offsets)
         answer = await self._plain.tell_coordinator(self._group, request, "commit")
 

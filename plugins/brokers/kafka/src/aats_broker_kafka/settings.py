@@ -2,35 +2,12 @@
 
 from __future__ import annotations
 
-import ssl
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from aats_core.settings import BrokerSettings, PluginSettings, Seconds
-
-
-class TlsSettings(PluginSettings):
-    """How the servers are checked, and how this client shows who it is."""
-
-    ca: Annotated[
-        Path | None,
-        Field(description="File with the certificates of the authorities to trust; the system's by default."),
-    ] = None
-    certificate: Annotated[Path | None, Field(description="File with this client's certificate chain.")] = None
-    key: Annotated[Path | None, Field(description="File with the certificate's key.")] = None
-    key_password: Annotated[SecretStr, Field(description="What the key is encrypted with.")] = SecretStr("")
-    verify_host: Annotated[bool, Field(description="Whether the server's name has to be in its certificate.")] = True
-
-    def context(self) -> ssl.SSLContext:
-        """Return what opens connections so; raises `OSError` where a file cannot be used."""
-        context = ssl.create_default_context(cafile=str(self.ca) if self.ca else None)
-        context.check_hostname = self.verify_host
-        if self.certificate:
-            password = self.key_password.get_secret_value() or None
-            context.load_cert_chain(self.certificate, self.key, password)
-        return context
+from aats_core.tls import TlsSettings
 
 
 class RegistrySettings(PluginSettings):
