@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from aats_core.broker import Broker
 from aats_core.plugins import PluginKind, discover, settings_model
-from tests.services import RedisServer
+from tests.services import KafkaServer, RedisServer
 from tests.services.service import Service
 
 Section = dict[str, Any]
@@ -22,7 +22,15 @@ class Bench(NamedTuple):
 
 
 BENCHES = {
-    bench.name: bench for bench in (Bench("redis", RedisServer, lambda url: {"plugin": "redis", "servers": [url]}),)
+    bench.name: bench
+    for bench in (
+        Bench("redis", RedisServer, lambda url: {"plugin": "redis", "servers": [url]}),
+        Bench(
+            "kafka",
+            KafkaServer,
+            lambda url: {"plugin": "kafka", "servers": [url], "replication_factor": 1, "session": 2, "heartbeat": 0.2},
+        ),
+    )
 }
 
 

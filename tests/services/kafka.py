@@ -33,10 +33,10 @@ class KafkaServer(Service):
 
     name = "kafka"
     patience: ClassVar[float] = 60.0
-    tls: ClassVar[tuple[Path, Path] | None] = None
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
+        self.tls: tuple[Path, Path] | None = None
         self.controller, self.behind, self.front = free_port(), free_port(), free_port()
         self.sasl_port, self.tls_port, self.sasl_tls_port = free_port(), free_port(), free_port()
 
@@ -129,7 +129,8 @@ def _joined(listeners: Mapping[str, int]) -> str:
 
 def fetch_jars() -> None:
     """Have Maven fetch what `kafka.pom.xml` names, unless it is there; raises where a checksum is another."""
-    pinned = dict(reversed(line.split()) for line in (HERE / "kafka.sha256").read_text().splitlines())
+    lines = [line.split() for line in (HERE / "kafka.sha256").read_text().splitlines()]
+    pinned = {name: checksum for checksum, name in lines}
     if not JARS.is_dir() or {path.name for path in JARS.glob("*.jar")} != set(pinned):
         shutil.rmtree(JARS, ignore_errors=True)
         run(["mvn", "-q", "-B", "-f", str(HERE / "kafka.pom.xml"), COPY, f"-DoutputDirectory={JARS}"])

@@ -33,6 +33,8 @@ class Service(ABC):
         self.directory = directory
         self.directory.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
+        self.behind, self.front = self.port, 0
+        """The port that a proxy forwards to, and the one at which it has to listen; 0 where any will do."""
         self.given = os.environ.get(f"AATS_TEST_{self.name.upper()}_URL", "")
         self._process: subprocess.Popen[bytes] | None = None
 

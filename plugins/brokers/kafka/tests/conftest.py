@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aats_broker_kafka import KafkaBroker, KafkaSettings
 
-from tests.services.fixtures import Started
+from tests.services.fixtures import Started, refuse
 from tests.services.kafka import KafkaServer
 from tests.services.proxy import FaultProxy
 from tests.services.service import Service
@@ -39,8 +39,17 @@ def proxy(service: Started[Service]) -> Iterator[FaultProxy]:
     """Return the proxy through which clients reach the server."""
     server = service(KafkaServer)
     assert isinstance(server, KafkaServer)
+    if server.given:
+        refuse("a Kafka that is given tells its clients to pass a proxy by")
     with FaultProxy(server.behind, server.front) as proxy:
         yield proxy
+
+
+@pytest.fixture(scope="session")
+def possible() -> None:
+    """Refuse what needs a server of its own where there can be none."""
+    if reason := KafkaServer.missing():
+        refuse(reason)
 
 
 @pytest.fixture

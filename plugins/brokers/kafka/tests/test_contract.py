@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 from aats_broker_kafka import KafkaBroker, KafkaSettings
 
@@ -10,6 +12,14 @@ from tests.services.proxy import Fault, FaultProxy
 
 
 class TestKafkaBroker(BrokerContract):
+    adds: ClassVar = {
+        2: "attempts and what is settled out of order stand in the metadata of the committed offset",
+        3: "a compacted topic of dead letters for each topic",
+        5: "the owner of a partition hands out no message of a key before the one before it is settled",
+        6: "among what is read ahead",
+        7: "the owner of a partition keeps what is delayed",
+        8: "owners lend messages to clients that have none, through a control topic",
+    }
     short_lease = 1.5
     examples = 8
     timeout = 3.0

@@ -25,10 +25,11 @@ def topic() -> str:
     return f"own.{new_id()}"
 
 
+@pytest.mark.integration
 class TestAServerThatDies:
     """Its own server, since kill -9 would meet other tests."""
 
-    def test_what_it_confirmed_outlives_kill_9(self, tmp_path: Path) -> None:
+    def test_what_it_confirmed_outlives_kill_9(self, possible: None, tmp_path: Path) -> None:
         server = KafkaServer(tmp_path)
         server.start()
         try:
