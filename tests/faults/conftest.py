@@ -22,7 +22,7 @@ def scene(request: pytest.FixtureRequest, service: Callable[[type[Any]], Any], t
     server = service(bench.server)
     if server.given:
         pytest.skip(f"faults need a {bench.name} of their own, not the one of AATS_TEST_{bench.name.upper()}_URL")
-    with FaultProxy(server.port) as proxy:
+    with FaultProxy(server.behind, server.front) as proxy:
         scene = Scene(bench, server, proxy, tmp_path)
         try:
             yield scene
