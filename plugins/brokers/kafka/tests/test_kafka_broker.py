@@ -204,6 +204,34 @@ def test_one_slow_message_stops_neither_others_nor_their_being_remembered(client
     asyncio.run(main())
 
 
+def test_a_partition_whose_note_is_full_goes_on_when_the_earliest_are_settled(client: Opening) -> None:
+    async def main() -> None:
+        name, count = topic(), 2400
+        async with client(partitions=1) as broker, broker.subscribe(name, "g", prefetch=count) as subscription:
+            await broker.publish_many(name, [Message("m", value) for value in range(count)])
+            held: list[Delivery] = []
+            received = 0
+            try:
+                while received < count:
+                    async with asyncio.timeout(2):
+                        delivery = await anext(subscription)
+                    received += 1
+                    if delivery.message.read(int) % 2:
+                        await delivery.ack()
+                    else:
+                        held.append(delivery)
+            except TimeoutError:
+                pass
+            assert 500 < received < count, "the note was never full"
+            async with asyncio.timeout(60):
+                await asyncio.gather(*(delivery.ack() for delivery in held))
+                while received < count:
+                    await (await anext(subscription)).ack()
+                    received += 1
+
+    asyncio.run(main())
+
+
 def test_four_hundred_events_at_once_are_all_handled(client: Opening) -> None:
     async def main() -> None:
         name = topic()

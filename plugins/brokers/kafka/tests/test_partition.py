@@ -66,19 +66,30 @@ def test_marks_of_what_is_not_read_again_are_kept() -> None:
     assert decode_marks(after.committed, after.note()) == {2: SETTLED, 3: SETTLED}
 
 
-def test_a_note_never_grows_beyond_what_a_server_takes() -> None:
+@given(st.integers(1, 3), st.integers(1, 3), st.integers(1, 30), st.booleans())
+def test_a_note_never_grows_beyond_what_a_server_takes(every: int, second: int, attempts: int, noting: bool) -> None:  # noqa: FBT001 - hypothesis gives it
     part = Partition(PLACE, 0, "", 0)
-    offset = marked = 0
-    while part.has_room() and offset < 100_000:
+    handed, offset = [], 0
+    while offset < 5_000:
         entry = read(part, offset)
-        if offset % 2:
-            entry.attempts, entry.state, part.top = 70 + offset % 3, State.HELD, offset
-            marked += 1
+        if not offset % every:
+            if not part.has_room():
+                break
+            entry.attempts, entry.state, part.top = attempts, State.HELD, offset
+            handed.append(entry)
         offset += 1
-        if not offset % 50:
+        if noting and not offset % 50:
             part.note()
-    assert marked > 300
+    for entry in handed[1::second]:
+        part.settle(entry)
+    assert len(handed) > 150
+    assert len(decode_marks(part.committed, part.note())) == part.top + 1 - part.committed - untouched(part)
     assert len(part.note()) <= NOTE_BYTES * 4 / 3
+
+
+def untouched(part: Partition) -> int:
+    """Count the messages before the last touched one that nobody had."""
+    return sum(not entry.attempts for offset, entry in part.open.items() if offset <= part.top)
 
 
 def test_a_note_of_somebody_else_is_no_note() -> None:

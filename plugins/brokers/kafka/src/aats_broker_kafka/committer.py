@@ -16,10 +16,14 @@ FLYING = 4
 
 
 class Committer:
-    """Stores what the group has done of its partitions, trying again for as long as they are its own."""
+    """Stores what the group has done of its partitions, trying again for as long as they are its own.
 
-    def __init__(self, membership: Membership, timeout: float) -> None:
+    `stored` is called after each time: a note that was full may have room again.
+    """
+
+    def __init__(self, membership: Membership, timeout: float, stored: Callable[[], None]) -> None:
         self._membership = membership
+        self._stored = stored
         self._flying = 0
         self._landings: set[asyncio.Task[None]] = set()
         self._dirty: set[Partition] = set()
@@ -61,6 +65,7 @@ class Committer:
                 self._flying += 1
                 task = asyncio.create_task(self._land(confirm, parts))
                 self._landings.add(task)
+                self._stored()
                 task.add_done_callback(self._landings.discard)
                 return
         await self.soon(parts)
@@ -88,6 +93,7 @@ class Committer:
                 parts, self._dirty = self._dirty, set()
                 callers, self._callers = self._callers, []
                 await self._keep_storing(parts)
+                self._stored()
                 for future in callers:
                     if not future.done():
                         future.set_result(None)

@@ -56,7 +56,7 @@ class Group(Owner):
         self._driver = Driver(site.settings, timeout=max(site.settings.timeout, site.settings.session) + 5)
         self._reader = Reader(self._driver, self._take)
         self.membership = Membership(site.settings, name, pattern, self, plain=site.driver, joining=self._driver)
-        self._committer = Committer(self.membership, site.settings.timeout)
+        self._committer = Committer(self.membership, site.settings.timeout, self.wake)
         self.desk = Desk(site.settings, self.queue, self._committer, site.letters, self._press)
         self._runners: list[asyncio.Task[None]] = []
         self._woken = self._stopped = False

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 NOTE_BYTES = 3000
 """What a note may hold, encoded to 4000 characters: a server refuses more than 4096 (offset.metadata.max.bytes)."""
 
+MARK, SPLIT = 6, 3
+"""Bytes that a mark may take, and by which a note may grow when one of a run of messages in hand is settled."""
+
 UNTOUCHED, SETTLED = 0, 1
 """Marks of a message that nobody had yet, and of one that is done with; others are 4 * attempts + `LENT` + `HELD`."""
 HELD, LENT = 1, 2
@@ -98,7 +101,7 @@ class Partition:
         self._read: deque[int] = deque()
         self.top = max(self.marks, default=offset - 1)
         """The last message that may have a mark."""
-        self._noted = len(note) * 3 // 4
+        self._cost = SPLIT * len(self.marks) + len(note)
         self._since = 0
 
     def add(self, entry: Entry) -> None:
@@ -120,24 +123,27 @@ class Partition:
         return self._read[0] if self._read else self.position
 
     def has_room(self) -> bool:
-        """Tell whether the note can take another mark, and count it."""
-        if self._noted + 6 * self._since > NOTE_BYTES - 6:
+        """Tell whether the note can take another mark, however the messages in hand are settled, and count it."""
+        if self._cost + (MARK + SPLIT) * (self._since + 1) > NOTE_BYTES:
             return False
         self._since += 1
         return True
 
     def note(self) -> str:
         """Return the marks as the note of the committed offset: runs of equal ones, as pairs of varints."""
-        data, run, last = bytearray(), 0, UNTOUCHED
+        data, run, last, handed = bytearray(), 0, UNTOUCHED, 0
         for offset in range(self.committed, self.top + 1):
             mark = self._mark(offset)
+            handed += mark > SETTLED
             if mark != last and run:
                 _put(data, run, last)
                 run = 0
             run, last = run + 1, mark
+            if len(data) > NOTE_BYTES:
+                break  # what is not noted comes again, if this client dies
         if run and last:
             _put(data, run, last)
-        self._noted, self._since = len(data), 0
+        self._cost, self._since = len(data) + SPLIT * handed, 0
         return base64.b64encode(data).decode()
 
     def _mark(self, offset: int) -> int:
