@@ -11,9 +11,6 @@ from aats_broker_kafka.membership import Membership
 from aats_broker_kafka.partition import Partition
 from aats_core.errors import BrokerError, BrokerUnavailable
 
-FLYING = 4
-"""So many commits may be on their way without being waited for."""
-
 
 class Committer:
     """Stores what the group has done of its partitions, trying again for as long as they are its own.
@@ -24,7 +21,6 @@ class Committer:
     def __init__(self, membership: Membership, timeout: float, stored: Callable[[], None]) -> None:
         self._membership = membership
         self._stored = stored
-        self._flying = 0
         self._landings: set[asyncio.Task[None]] = set()
         self._dirty: set[Partition] = set()
         self._callers: list[asyncio.Future[None]] = []
@@ -56,13 +52,12 @@ class Committer:
 
         Where that is not sure, or much is on its way already, return once it is stored.
         """
-        if self._flying < FLYING and self._membership.trusted:
+        if self._task is None and self._membership.trusted:
             try:
                 confirm = await self._membership.tell(_state(parts))
             except BrokerError:
                 pass
             else:
-                self._flying += 1
                 task = asyncio.create_task(self._land(confirm, parts))
                 self._landings.add(task)
                 self._stored()
@@ -75,8 +70,6 @@ class Committer:
             await confirm()
         except BrokerError:
             await self.soon(parts)
-        finally:
-            self._flying -= 1
 
     async def close(self) -> None:
         """Give up what is not stored yet."""

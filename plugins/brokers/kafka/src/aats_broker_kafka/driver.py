@@ -158,13 +158,14 @@ class Driver:
         if node is None or self._client is None:
             raise BrokerUnavailable(f"{what}: the coordinator of {group} is not known")
         with translated(what):
-            connection = await self._client._get_conn(node, group=ConnectionGroup.COORDINATION)  # noqa: SLF001 - no other way
-            if connection is None:
-                raise BrokerUnavailable(f"{what}: the coordinator of {group} is away")
+            connection = await self._client._get_conn(node, group=ConnectionGroup.COORDINATION)  # noqa: SLF001
+            # An answer that nobody read makes the system reset the connection of a killed process, and lose what it sent.
+            if connection is None or connection._requests:  # noqa: SLF001
+                raise BrokerUnavailable(f"{what}: the connection to the coordinator is busy")
             answer: asyncio.Future[Any] = asyncio.ensure_future(connection.send(request))
             if connection._writer.transport.get_write_buffer_size():  # noqa: SLF001
                 answer.add_done_callback(_seen)
-                raise BrokerUnavailable(f"{what}: the connection is busy")
+                raise BrokerUnavailable(f"{what}: the connection is slow")
         return answer
 
     def forget_coordinator(self, group: str) -> None:

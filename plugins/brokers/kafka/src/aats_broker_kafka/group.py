@@ -13,7 +13,7 @@ from aats_broker_kafka.desk import Desk
 from aats_broker_kafka.driver import Driver, Found, Record, TopicPartition
 from aats_broker_kafka.membership import Membership, Owner
 from aats_broker_kafka.offsets import Start, starts
-from aats_broker_kafka.partition import LENT, SETTLED, Entry, Partition, State
+from aats_broker_kafka.partition import HELD, LENT, SETTLED, Entry, Partition, State
 from aats_broker_kafka.queue import Queue
 from aats_broker_kafka.reader import Reader
 from aats_broker_kafka.site import Site
@@ -28,6 +28,10 @@ NOT_BEFORE = "not-before"
 
 CATCH_UP = 2.0
 """Seconds within which what waits in a new partition is looked through before the most urgent is handed out."""
+
+
+WATCH = 1.0
+"""Seconds for which a message that was in hand when a client died is handled alone."""
 
 
 class Taker(Protocol):
@@ -61,6 +65,7 @@ class Group(Owner):
         self._runners: list[asyncio.Task[None]] = []
         self._woken = self._stopped = False
         self._behind: set[Partition] = set()
+        self._watched: Entry | None = None
 
     # Life
 
@@ -216,6 +221,7 @@ class Group(Owner):
         entry = Entry(part, record.offset, message, record.timestamp, len(value) + 500)
         entry.key = None if record.key is None else record.key.decode(errors="replace")
         entry.due, entry.attempts = due, mark >> 2
+        entry.suspect = bool(mark & HELD)
         if mark & LENT:
             entry.lent = "?"
             self.desk.keep_lent(entry)
@@ -251,7 +257,7 @@ class Group(Owner):
 
     def _hand_out(self) -> None:
         self._woken = False
-        if self._behind or self._stopped:
+        if self._behind or self._stopped or self._watching():
             return
         batch: list[tuple[Entry, Taker]] = []
         while len(self.queue):
@@ -259,16 +265,44 @@ class Group(Owner):
             entry = self.queue.next() if taker else None
             if taker is None or entry is None:
                 break
+            if entry.suspect and not self._watch(entry, alone=not batch):
+                break
             entry.state = State.MARKING
             entry.attempts += 1
             entry.part.top = max(entry.part.top, entry.offset)
             entry.lent = taker.client
             taker.expect()
             batch.append((entry, taker))
+            if entry is self._watched:
+                break
         if batch:
             self.desk.spawn(self._deliver(batch))
         elif not len(self.queue):
             self.site.peers.hunger(self, sum(max(0, consumer.want) for consumer in self.consumers))
+
+    def _watching(self) -> bool:
+        """Tell whether a message that may kill this client is in hand, and shall not take others with it."""
+        entry = self._watched
+        if entry is not None and entry.state in (State.MARKING, State.HELD):
+            return asyncio.get_running_loop().time() < entry.until
+        self._watched = None
+        return False
+
+    def _watch(self, entry: Entry, *, alone: bool) -> bool:
+        """Hand a suspect out alone, and nothing else for a while; where others are in hand, wait a while for them."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if not (alone and not any(consumer.holding for consumer in self.consumers)) and (
+            not entry.until or now < entry.until
+        ):
+            if not entry.until:
+                entry.until = now + WATCH
+                loop.call_later(WATCH, self.wake)
+            self.queue.release(entry)
+            return False
+        entry.suspect, entry.until, self._watched = False, now + WATCH, entry
+        loop.call_later(WATCH, self.wake)
+        return True
 
     def _taker(self) -> Taker | None:
         """Return who is next to be handed a message, taking turns."""
@@ -280,7 +314,11 @@ class Group(Owner):
         return self.site.peers.hungry(self)
 
     async def _deliver(self, batch: list[tuple[Entry, Taker]]) -> None:
-        await self._committer.sent({entry.part for entry, _ in batch})
+        parts = {entry.part for entry, _ in batch}
+        if any(entry.attempts > 1 for entry, _ in batch):
+            await self._committer.soon(parts)
+        else:
+            await self._committer.sent(parts)
         for entry, taker in batch:
             if not entry.part.mine or entry.state is not State.MARKING:
                 taker.missed()

@@ -52,6 +52,7 @@ class Entry:
         "part",
         "size",
         "state",
+        "suspect",
         "timestamp",
         "until",
     )
@@ -67,6 +68,8 @@ class Entry:
         """Unix seconds before which it is not handed out."""
         self.attempts = 0
         self.state = State.WAITING
+        self.suspect = False
+        """Whether it was in the hands of a client that died, which it may have killed."""
         self.lent = ""
         """The client that holds it, where that is another one."""
         self.until = 0.0

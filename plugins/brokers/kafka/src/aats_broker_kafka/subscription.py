@@ -196,6 +196,11 @@ class KafkaSubscription(Subscription):
         room = self._prefetch - len(self._held) - self._coming
         return min(room, len(self._waiting) + self._ahead - len(self._buffer) - self._coming)
 
+    @property
+    def holding(self) -> bool:
+        """Whether it holds any message."""
+        return bool(self._held) or self._coming > 0
+
     def expect(self) -> None:
         """Keep room for a message that is about to come."""
         self._coming += 1
