@@ -159,7 +159,7 @@ class Driver:
             raise BrokerUnavailable(f"{what}: the coordinator of {group} is not known")
         with translated(what):
             connection = await self._client._get_conn(node, group=ConnectionGroup.COORDINATION)  # noqa: SLF001
-            # An answer that nobody read makes the system reset the connection of a killed process, and lose what it sent.
+            # An answer that nobody read makes the system reset a killed process's connection, and lose what it sent.
             if connection is None or connection._requests:  # noqa: SLF001
                 raise BrokerUnavailable(f"{what}: the connection to the coordinator is busy")
             answer: asyncio.Future[Any] = asyncio.ensure_future(connection.send(request))

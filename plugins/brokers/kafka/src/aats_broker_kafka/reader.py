@@ -62,6 +62,7 @@ class Reader:
         finally:
             for task in self._busy.values():
                 task.cancel()
+            await asyncio.gather(*self._busy.values(), return_exceptions=True)
 
     def _ask(self) -> bool:
         """Ask every node that is not being asked, and tell whether a partition has no leader."""
