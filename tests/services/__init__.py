@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
+from tests.services.kafka import KafkaServer
 from tests.services.redis import RedisCluster, RedisServer
 from tests.services.service import Service
 
-SERVERS: dict[str, type[Service]] = {server.name: server for server in (RedisServer, RedisCluster)}
+SERVERS: dict[str, type[Service]] = {server.name: server for server in (RedisServer, RedisCluster, KafkaServer)}
 
-__all__ = ["SERVERS", "RedisCluster", "RedisServer"]
-from tests.services.kafka import KafkaServer
-from tests.services.redis import RedisServer
-from tests.services.service import Service
-
-SERVERS: dict[str, type[Service]] = {server.name: server for server in (RedisServer, KafkaServer)}
-
-__all__ = ["SERVERS", "KafkaServer", "RedisServer"]
+__all__ = ["SERVERS", "KafkaServer", "RedisCluster", "RedisServer"]
