@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from tests.services.rabbitmq import RabbitServer
 from tests.services.redis import RedisCluster, RedisServer
 from tests.services.service import Service
 
-SERVERS: dict[str, type[Service]] = {server.name: server for server in (RedisServer, RedisCluster)}
+SERVERS: dict[str, type[Service]] = {server.name: server for server in (RabbitServer, RedisServer, RedisCluster)}
 
-__all__ = ["SERVERS", "RedisCluster", "RedisServer"]
+__all__ = ["SERVERS", "RabbitServer", "RedisCluster", "RedisServer"]
