@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from tests.services.kafka import KafkaServer
+from tests.services.rabbitmq import RabbitServer
 from tests.services.redis import RedisCluster, RedisServer
 from tests.services.service import Service
 
-SERVERS: dict[str, type[Service]] = {server.name: server for server in (RedisServer, RedisCluster, KafkaServer)}
+SERVERS: dict[str, type[Service]] = {
+    server.name: server
+    for server in (
+        KafkaServer,
+        RabbitServer,
+        RedisServer,
+        RedisCluster,
+    )
+}
 
-__all__ = ["SERVERS", "KafkaServer", "RedisCluster", "RedisServer"]
+__all__ = ["SERVERS", "KafkaServer", "RabbitServer", "RedisCluster", "RedisServer"]

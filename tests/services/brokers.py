@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from aats_core.broker import Broker
 from aats_core.plugins import PluginKind, discover, settings_model
-from tests.services import KafkaServer, RedisServer
+from tests.services import KafkaServer, RabbitServer, RedisServer
 from tests.services.service import Service
 
 Section = dict[str, Any]
@@ -21,9 +21,12 @@ class Bench(NamedTuple):
     section: Callable[[str], Section]
 
 
+RABBIT_USER = {"username": RabbitServer.user, "password": RabbitServer.password}
+
 BENCHES = {
     bench.name: bench
     for bench in (
+        Bench("rabbitmq", RabbitServer, lambda url: {"plugin": "rabbitmq", "servers": [url], **RABBIT_USER}),
         Bench("redis", RedisServer, lambda url: {"plugin": "redis", "servers": [url]}),
         Bench(
             "kafka",

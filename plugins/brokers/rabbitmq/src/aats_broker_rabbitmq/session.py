@@ -1,0 +1,150 @@
+"""One connection to RabbitMQ: the only place that knows how the driver opens, uses and fails them."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any, cast
+from urllib.parse import quote
+
+import aiormq
+from aiormq.abc import AbstractConnection
+from aiormq.channel import Channel
+from aiormq.exceptions import (
+    AMQPConnectionError,
+    AMQPError,
+    ChannelInvalidStateError,
+    ConnectionClosed,
+    InvalidFrameError,
+)
+from yarl import URL
+
+from aats_broker_rabbitmq.settings import RabbitSettings
+from aats_core.errors import BrokerError, BrokerUnavailable
+
+BROKEN = (
+    AMQPConnectionError,
+    ChannelInvalidStateError,
+    ConnectionClosed,
+    OSError,
+    TimeoutError,
+    asyncio.CancelledError,
+)
+"""What the driver raises where a connection ends under it; it also cancels calls that it cannot finish."""
+
+
+@asynccontextmanager
+async def translated(what: str) -> AsyncIterator[None]:
+    """Turn the driver's errors into the kernel's."""
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise BrokerUnavailable(f"{what}: the connection to RabbitMQ ended") from error
+    except BROKEN as error:
+        raise BrokerUnavailable(f"{what}: {reason(error)}") from error
+    except AMQPError as error:
+        raise BrokerError(f"{what}: RabbitMQ refused: {reason(error)}") from error
+
+
+def reason(error: BaseException) -> str:
+    """Return what an error of the driver says, in words."""
+    words = " ".join(str(word) for word in error.args if word)
+    return words or type(error).__name__
+
+
+class _Transport(aiormq.TransportFactory):
+    """Opens the connection, and keeps its writer, so that frames can be joined and a dead connection be dropped."""
+
+    def __init__(self, context: ssl.SSLContext | None) -> None:
+        self.writer: asyncio.StreamWriter
+        self._context = context
+
+    async def create(self, url: URL, **_: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect to a host."""
+        reader, self.writer = await asyncio.open_connection(url.host, url.port, ssl=self._context)
+        return reader, self.writer
+
+
+class Session:
+    """A connection with the channel that everything is published on."""
+
+    def __init__(self, connection: AbstractConnection, writer: asyncio.StreamWriter, address: str) -> None:
+        self.connection = connection
+        self.address = address
+        self.publishing: Channel
+        self.publishing_closed: asyncio.Future[Any]
+        self.max_frame: int = connection.connection_tune.frame_max or 131_072
+        self.closed: asyncio.Future[Any] = connection.closing
+        self.declared: set[str] = set()
+        self._writer = writer
+
+    @classmethod
+    async def open(cls, address: str, settings: RabbitSettings) -> Session:
+        """Connect to one address; raises `BrokerUnavailable` or `BrokerError` with the reason."""
+        given = URL(address)
+        secure = given.scheme == "amqps"
+        url = URL.build(
+            scheme=given.scheme,
+            host=given.host or "",
+            port=given.explicit_port or (5671 if secure else 5672),
+            user=settings.username,
+            password=settings.password.get_secret_value(),
+            path="/" + quote(settings.vhost, safe=""),
+            encoded=False,
+        ).update_query(heartbeat=round(settings.heartbeat))
+        transport = _Transport(settings.tls.context() if secure else None)
+        async with translated(address):
+            try:
+                connection = await aiormq.connect(url, transport_factory=transport)
+            except InvalidFrameError as error:  # the driver does not pass on why the server closes it
+                raise BrokerError(
+                    f"{address}: RabbitMQ closed the connection at once: does the vhost {settings.vhost!r} exist, and"
+                    f" may {settings.username!r} use it?"
+                ) from error
+            session = cls(connection, transport.writer, address)
+            session.publishing = await session.channel(confirms=True)
+            session.publishing_closed = session.publishing.closing
+        return session
+
+    @property
+    def alive(self) -> bool:
+        """Whether the connection is up as far as is known."""
+        return not self.closed.done() and not self.publishing.is_closed
+
+    async def channel(self, *, confirms: bool = False) -> Channel:
+        """Open another channel."""
+        channel = await self.connection.channel(publisher_confirms=confirms, frame_buffer_size=0)
+        return cast("Channel", channel)
+
+    def write(self, frames: bytes) -> None:
+        """Send whole frames, which never mix with those of the driver; they are lost where the connection is."""
+        if not self._writer.is_closing():
+            self._writer.write(frames)
+
+    async def drain(self) -> None:
+        """Wait until the server has taken most of what was sent."""
+        await self._writer.drain()
+
+    def abort(self) -> None:
+        """Drop a connection that no longer answers."""
+        self._writer.transport.abort()
+
+    async def close(self, timeout: float) -> None:
+        """Take leave of the server, if it listens."""
+        with suppress(Exception):
+            async with asyncio.timeout(timeout):
+                await self.connection.close()
+        self.abort()
+
+
+async def close_channel(channel: Channel, timeout: float) -> None:
+    """Close a channel, by which the server gets back what was delivered on it; one that is closed stays so."""
+    if not channel.is_closed:
+        with suppress(*BROKEN, AMQPError):
+            async with asyncio.timeout(timeout):
+                await channel.close()
