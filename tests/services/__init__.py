@@ -9,3 +9,7 @@ from tests.services.service import Service
 SERVERS: dict[str, type[Service]] = {server.name: server for server in (RedisServer, RedisCluster, KafkaServer)}
 
 __all__ = ["SERVERS", "KafkaServer", "RedisCluster", "RedisServer"]
+from tests.services.nats import NatsServer
+from tests.services.redis import RedisServer
+SERVERS: dict[str, type[Service]] = {server.name: server for server in (NatsServer, RedisServer)}
+__all__ = ["SERVERS", "NatsServer", "RedisServer"]
