@@ -82,8 +82,9 @@ class Owner:
 
     async def resume(self) -> None:
         """Go on after an outage that others did not use to take over."""
+        await self.pull.stop()
         await self.takeover.repair()
-        self.pull.again()
+        await self.pull.start()
         self.dispatch()
 
     async def retire(self, *, give_back: bool) -> None:

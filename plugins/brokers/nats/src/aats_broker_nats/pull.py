@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 import msgspec
 from nats.aio.msg import Msg
@@ -59,6 +60,28 @@ class Pull:
             if pending is not None:
                 pending.cancel()
         await self._connection.ignore(listener, drain=True)
+        if self._connection.up.is_set():
+            await self._clear()
+
+    async def _clear(self) -> None:
+        """Make the server forget requests that nobody listens for any more.
+
+        Until it does, NATS 2.9 mistakes its place in the stream when a message is given back.
+        """
+        answered = asyncio.Event()
+
+        async def take(message: Msg) -> None:
+            await self._take(message)
+            answered.set()
+
+        inbox = self._connection.new_inbox()
+        listener = await self._connection.listen(inbox, take)
+        body = {"batch": 1, "no_wait": True, "expires": 1_000_000_000}
+        with suppress(BrokerError, TimeoutError):
+            await self._connection.publish(self._subject, msgspec.json.encode(body), inbox)
+            async with asyncio.timeout(SLACK):
+                await answered.wait()
+        await self._connection.ignore(listener)
 
     def again(self) -> None:
         """Ask anew: the request that was made is lost."""
