@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 import nats.errors
-from nats.aio.client import Client, Server
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
@@ -20,7 +20,7 @@ from aats_core.errors import BrokerError, BrokerUnavailable
 
 log = logging.getLogger(__name__)
 
-FIRST_DELAY, LONGEST_DELAY = 0.05, 2.0
+FIRST_DELAY, LONGEST_DELAY = 0.05, 1.0
 """Seconds between two attempts to reach a server, at first and in the end."""
 
 
@@ -38,9 +38,11 @@ class Listener:
 
 
 class Connection:
-    """Keeps one connection up from `open` to `close`.
+    """Keeps one connection up from `open` to `close`, by a new client of the driver after each loss.
 
-    `up` is set while a server is connected; what `on_up` holds is called after each time it was not.
+    `up` is set while a server is connected; what `on_up` holds is called after each time it was not. The driver's own way to
+    reconnect is not used: it leaks a socket with each attempt that fails half-way, sends later what was given up
+    meanwhile, and ends for good when a server refuses it once.
     """
 
     def __init__(self, settings: NatsSettings) -> None:
@@ -48,9 +50,10 @@ class Connection:
         self.on_up: list[Callable[[], None]] = []
         self.problem = ""
         self._settings = settings
-        self._client: Client | None = None
+        self._client = Client()
+        self._servers = list(settings.servers)
         self._listeners: dict[Listener, None] = {}
-        self._closing = False
+        self._closing = True
         self._reviving: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -70,30 +73,24 @@ class Connection:
             self._reviving.cancel()
             with suppress(asyncio.CancelledError):
                 await self._reviving
-        client, self._client = self._client, None
-        if client is not None:
-            await _end(client)
+        await _end(self._client)
         self._listeners.clear()
 
     @property
     def max_payload(self) -> int:
         """How many bytes the server takes at once."""
-        return self._live().max_payload
+        return self._client.max_payload
 
     @property
     def version(self) -> tuple[int, int]:
         """The version of the server."""
-        found = self._live().connected_server_version
+        found = self._client.connected_server_version
         return found.major, found.minor
-
-    def new_inbox(self) -> str:
-        """Return a subject that nobody else uses."""
-        return self._live().new_inbox()
 
     async def publish(self, subject: str, data: bytes, reply: str = "", headers: dict[str, str] | None = None) -> None:
         """Write to the server without waiting for more than room in the buffer."""
         try:
-            await self._live().publish(subject, data, reply, headers)
+            await self._client.publish(subject, data, reply, headers)
         except nats.errors.Error as error:
             raise self.unavailable(str(error)) from error
 
@@ -106,7 +103,7 @@ class Connection:
         try:
             async with asyncio.timeout(timeout):
                 await self.up.wait()
-                return await self._live().request(subject, data, timeout=timeout)
+                return await self._client.request(subject, data, timeout=timeout)
         except nats.errors.NoRespondersError as error:
             raise NoAnswer(f"nobody answers {subject}") from error
         except (TimeoutError, nats.errors.Error) as error:
@@ -116,7 +113,8 @@ class Connection:
         """Call a function with every message of a subject from now on."""
         listener = Listener(subject, callback)
         self._listeners[listener] = None
-        await self._subscribe(self._live(), listener)
+        if self.up.is_set():
+            await self._subscribe(self._client, listener)
         return listener
 
     async def ignore(self, listener: Listener, *, drain: bool = False) -> None:
@@ -134,11 +132,6 @@ class Connection:
         why = f" ({self.problem})" if self.problem else ""
         return BrokerUnavailable(f"NATS at {', '.join(self._settings.servers)}: {what}{why}")
 
-    def _live(self) -> Client:
-        if self._client is None:
-            raise self.unavailable("not connected: await connect() first")
-        return self._client
-
     async def _subscribe(self, client: Client, listener: Listener) -> None:
         try:
             listener.subscription = await client.subscribe(listener.subject, cb=listener.callback)
@@ -146,20 +139,24 @@ class Connection:
             raise self.unavailable(str(error)) from error
 
     async def _connect(self) -> None:
-        client = Client()
-        try:
-            await client.connect(**self._options(client))
-        except BaseException as error:
-            await _end(client)
-            if isinstance(error, (nats.errors.Error, OSError, ValueError)):
-                raise self.unavailable(str(error)) from error
-            raise
-        self._client = client
-        for listener in self._listeners:
-            await self._subscribe(client, listener)
-        self._rise()
+        """Try every server once, in random order."""
+        for server in random.sample(self._servers, len(self._servers)):
+            client = Client()
+            try:
+                await client.connect(**self._options(client, server))
+                for listener in self._listeners:
+                    await self._subscribe(client, listener)
+            except BaseException as error:
+                await _end(client)
+                if not isinstance(error, (BrokerError, nats.errors.Error, OSError, ValueError)):
+                    raise
+                await self._complain(error)
+            else:
+                self._rise(client)
+                return
+        raise self.unavailable("no server could be reached")
 
-    def _options(self, client: Client) -> dict[str, Any]:
+    def _options(self, client: Client, server: str) -> dict[str, Any]:
         settings = self._settings
 
         async def closed() -> None:
@@ -167,16 +164,8 @@ class Connection:
                 self.up.clear()
                 self._reviving = asyncio.create_task(self._revive())
 
-        async def lost() -> None:
-            if client is self._client:
-                self.up.clear()
-
-        async def found() -> None:
-            if client is self._client:
-                self._rise()
-
         return {
-            "servers": settings.servers,
+            "servers": [server],
             "name": "aats",
             "user": settings.user or None,
             "password": settings.password and settings.password.get_secret_value(),
@@ -186,38 +175,42 @@ class Connection:
             "tls_hostname": (settings.tls and settings.tls.hostname) or None,
             "connect_timeout": settings.timeout,
             "ping_interval": max(1.0, settings.timeout / 2),
+            "allow_reconnect": False,
+            "max_reconnect_attempts": 1,
             "reconnect_time_wait": FIRST_DELAY,
-            "reconnect_to_server_handler": _next_server,
-            "max_reconnect_attempts": -1,
             "skip_subject_validation": True,
             "error_cb": self._complain,
-            "disconnected_cb": lost,
-            "reconnected_cb": found,
             "closed_cb": closed,
         }
 
     async def _complain(self, error: Exception) -> None:
+        if isinstance(error, nats.errors.NoServersError):
+            return  # what was wrong with the server has been told
         problem = str(error) or type(error).__name__
         if problem != self.problem:
             log.warning("NATS: %s", problem)
         self.problem = problem
 
-    def _rise(self) -> None:
+    def _rise(self, client: Client) -> None:
+        self._client = client
+        found = [uri.geturl() for uri in client.discovered_servers]
+        self._servers = list(dict.fromkeys([*self._settings.servers, *found]))
         self.problem = ""
         self.up.set()
         for call in self.on_up:
             call()
 
     async def _revive(self) -> None:
-        """Connect anew after the driver has given up, which it does where a server refuses it once."""
+        """Connect anew, however long that takes."""
         delay = FIRST_DELAY
         try:
             while not self.up.is_set():
-                await asyncio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311 - spreads load, hides nothing
-                delay = min(2 * delay, LONGEST_DELAY)
                 with suppress(BrokerError, TimeoutError):
                     async with asyncio.timeout(self._settings.timeout):
                         await self._connect()
+                        return
+                await asyncio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311 - spreads load, hides nothing
+                delay = min(2 * delay, LONGEST_DELAY)
         finally:
             self._reviving = None
 
@@ -232,15 +225,6 @@ def tls_context(tls: Tls) -> ssl.SSLContext:
         files = ", ".join(str(file) for file in (tls.ca, tls.certificate, tls.private_key) if file)
         raise BrokerError(f"[broker] tls: {files}: {error}") from error
     return context
-
-
-def _next_server(servers: list[Server], _info: dict[str, Any]) -> tuple[Server | None, float]:
-    """Take the server that has failed least, after a delay that grows with its failures."""
-    chosen = min(servers, key=lambda server: server.reconnects)
-    if not chosen.reconnects:
-        return chosen, 0.0
-    delay = min(FIRST_DELAY * 2.0 ** min(chosen.reconnects, 16), LONGEST_DELAY)
-    return chosen, delay * random.uniform(0.5, 1)  # noqa: S311 - spreads load, hides nothing
 
 
 async def _end(client: Client) -> None:

@@ -28,7 +28,7 @@ from aats_broker_nats.wire import (
 )
 from aats_core.batching import Batcher
 from aats_core.errors import BrokerError, BrokerUnavailable
-from aats_core.message import decode
+from aats_core.message import decode, new_id
 
 
 class Mailbox:
@@ -42,7 +42,7 @@ class Mailbox:
 
     async def open(self) -> None:
         """Begin to listen."""
-        self.address = self._connection.new_inbox()
+        self.address = f"_INBOX.{new_id()}"
         self._listener = await self._connection.listen(self.address, self._take)
 
     async def close(self) -> None:

@@ -122,7 +122,8 @@ class Group:
                     await self._follow()
             except BrokerError as error:
                 log.info("group %s of %s: %s", self.name, self.pattern, error)
-            await self._pause(PAUSE)
+            if not self._leaving:
+                await self._pause(PAUSE)
 
     async def _own(self) -> None:
         owner = Owner(self.id, self.pattern, self._parts, bounded=bool(self._ephemeral))

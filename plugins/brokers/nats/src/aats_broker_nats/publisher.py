@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ from nats.aio.msg import Msg
 
 from aats_broker_nats.connection import Connection, Listener
 from aats_broker_nats.wire import ID
-from aats_core.errors import BrokerError
+from aats_core.errors import BrokerError, BrokerUnavailable
 from aats_core.message import new_id
 
 AGAIN = 0.1
@@ -66,7 +67,7 @@ class Publisher:
 
     async def start(self) -> None:
         """Begin to take confirmations; needs a connection that is up."""
-        self._inbox = self._connection.new_inbox()
+        self._inbox = f"_INBOX.{new_id()}"
         self._listener = await self._connection.listen(f"{self._inbox}.*", self._confirm)
         self._connection.on_up.append(self._repeat)
 
@@ -94,7 +95,8 @@ class Publisher:
             self._timer = loop.call_at(write.deadline, self._expire)
         try:
             if connection.up.is_set():
-                await connection.publish(subject, data, write.reply, headers)
+                with suppress(BrokerUnavailable):  # the connection is lost, and when it is back all is repeated
+                    await connection.publish(subject, data, write.reply, headers)
             return await write.answer
         finally:
             del self._writes[token]
@@ -135,7 +137,8 @@ class Publisher:
             if not self._connection.up.is_set():
                 return
             if not write.answer.done():
-                await self._connection.publish(write.subject, write.data, write.reply, write.headers)
+                with suppress(BrokerUnavailable):
+                    await self._connection.publish(write.subject, write.data, write.reply, write.headers)
 
     def _expire(self) -> None:
         """Give up the writes whose time is over; the oldest stand first."""

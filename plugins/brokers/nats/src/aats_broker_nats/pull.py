@@ -11,6 +11,7 @@ from nats.aio.msg import Msg
 
 from aats_broker_nats.connection import Connection, Listener
 from aats_core.errors import BrokerError
+from aats_core.message import new_id
 
 EXPIRES = 30.0
 """Seconds after which the server answers a request that it could not fulfil; it is then made again."""
@@ -48,7 +49,8 @@ class Pull:
 
     async def start(self) -> None:
         """Begin to ask."""
-        self._listener = await self._connection.listen(self._connection.new_inbox(), self._take)
+        self._asked = 0
+        self._listener = await self._connection.listen(f"_INBOX.{new_id()}", self._take)
         self.more()
 
     async def stop(self) -> None:
@@ -74,9 +76,9 @@ class Pull:
             await self._take(message)
             answered.set()
 
-        inbox = self._connection.new_inbox()
+        inbox = f"_INBOX.{new_id()}"
         listener = await self._connection.listen(inbox, take)
-        body = {"batch": 1, "no_wait": True, "expires": 1_000_000_000}
+        body = {"batch": 1, "expires": 1_000_000}
         with suppress(BrokerError, TimeoutError):
             await self._connection.publish(self._subject, msgspec.json.encode(body), inbox)
             async with asyncio.timeout(SLACK):
