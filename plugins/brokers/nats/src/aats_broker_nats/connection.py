@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import random
 import ssl
@@ -17,6 +18,7 @@ from nats.aio.subscription import Subscription
 
 from aats_broker_nats.settings import NatsSettings, Tls
 from aats_core.errors import BrokerError, BrokerUnavailable
+from aats_core.message import new_id
 
 log = logging.getLogger(__name__)
 
@@ -53,12 +55,16 @@ class Connection:
         self._client = Client()
         self._servers = list(settings.servers)
         self._listeners: dict[Listener, None] = {}
+        self._inbox = f"_INBOX.{new_id()}"
+        self._numbers = itertools.count()
+        self._answers: dict[str, asyncio.Future[Msg]] = {}
         self._closing = True
         self._reviving: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Connect to the first server that answers; raises `BrokerUnavailable` with the reason where none does."""
         self._closing = False
+        await self.listen(f"{self._inbox}.*", self._hear)
         try:
             async with asyncio.timeout(self._settings.timeout):
                 await self._connect()
@@ -99,15 +105,29 @@ class Connection:
         return (await self.ask(subject, data, timeout=timeout)).data
 
     async def ask(self, subject: str, data: bytes, *, timeout: float) -> Msg:
-        """Ask, and return the answer with its headers."""
+        """Ask, and return the answer with its headers.
+
+        The driver's own way to ask swallows a cancellation that comes together with the answer.
+        """
+        token = f"{next(self._numbers):x}"
+        answer = self._answers[token] = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(timeout):
                 await self.up.wait()
-                return await self._client.request(subject, data, timeout=timeout)
-        except nats.errors.NoRespondersError as error:
-            raise NoAnswer(f"nobody answers {subject}") from error
-        except (TimeoutError, nats.errors.Error) as error:
+                await self.publish(subject, data, f"{self._inbox}.{token}")
+                message = await answer
+        except TimeoutError as error:
             raise self.unavailable(f"{subject} was not answered within {timeout:g} s") from error
+        finally:
+            del self._answers[token]
+        if not message.data and message.headers and message.headers.get("Status") == "503":
+            raise NoAnswer(f"nobody answers {subject}")
+        return message
+
+    async def _hear(self, message: Msg) -> None:
+        answer = self._answers.get(message.subject[len(self._inbox) + 1 :])
+        if answer is not None and not answer.done():
+            answer.set_result(message)
 
     async def listen(self, subject: str, callback: Callable[[Msg], Awaitable[None]]) -> Listener:
         """Call a function with every message of a subject from now on."""
@@ -123,7 +143,7 @@ class Connection:
             with suppress(nats.errors.Error, TimeoutError):
                 if drain and self.up.is_set():
                     async with asyncio.timeout(self._settings.timeout):
-                        await listener.subscription.drain()
+                        await listener.subscription.drain()  # type: ignore[no-untyped-call]  # the driver's lack
                 else:
                     await listener.subscription.unsubscribe()
 

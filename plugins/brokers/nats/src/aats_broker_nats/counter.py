@@ -56,7 +56,7 @@ class Counter:
             seat = RemoteSeat(command.consumer, command.prefetch, command.inbox, self._parts.connection)
             owner.join(seat, command.held)
         elif isinstance(command, Leave):
-            owner.leave(command.consumer, command.unseen)
+            owner.leave(command.consumer, command.seen)
         elif isinstance(command, (Ping, Settle)):
             known = owner.seats.get(command.consumer)
             if known is None:

@@ -114,7 +114,7 @@ class NatsSubscription(Subscription):
     def lose(self, sequence: int) -> None:
         """Forget a message whose lease ran out."""
         delivery = self.held.pop(sequence, None)
-        if delivery in self.arrived:
+        if delivery is not None and delivery in self.arrived:
             self.arrived.remove(delivery)
         self.wake(1)
 
