@@ -83,6 +83,7 @@ class Owner:
     async def resume(self) -> None:
         """Go on after an outage that others did not use to take over."""
         await self.pull.stop()
+        await self._catch_up()
         await self.takeover.repair()
         await self.pull.start()
         self.dispatch()
@@ -90,6 +91,8 @@ class Owner:
     async def retire(self, *, give_back: bool) -> None:
         """Stop, and let the server deliver what no consumer has to whoever comes next, uncounted."""
         self._serving = False
+        if give_back:
+            await self.takeover.settle(GATHER / 4)
         await self.pull.stop()
         if give_back:
             await asyncio.gather(*self._last_words)
@@ -98,12 +101,12 @@ class Owner:
         await asyncio.gather(*background, return_exceptions=True)
         for timer in self._timers.values():
             timer.cancel()
-        if give_back and self._last_reply:
+        if give_back:
             waiting = [entry for entry in self.window.entries.values() if entry.buffered]
             with suppress(BrokerError):
                 await asyncio.gather(*map(self._hand_back, waiting))
-                # The answer to this one comes when the server is done with all that was sent before it
-                await self.parts.connection.request(self._last_reply, b"+WPI", timeout=self.parts.settings.timeout)
+                await self._catch_up()
+                await self.takeover.repair()
 
     def spawn(self, work: Coroutine[Any, Any, None], *, last_word: bool = False) -> None:
         """Run something in the background until the owner retires, which awaits a last word; a failure is logged."""
@@ -381,6 +384,11 @@ class Owner:
 
     async def _tell(self, entry: Entry[Seat], what: bytes) -> None:
         await self.parts.connection.publish(entry.reply, what)
+
+    async def _catch_up(self) -> None:
+        """Return when the server has done all that it was told about messages."""
+        if self._last_reply:
+            await self.parts.connection.request(self._last_reply, b"+WPI", timeout=self.parts.settings.timeout)
 
     async def _tend(self) -> None:
         """Keep the leases of what waits in memory."""

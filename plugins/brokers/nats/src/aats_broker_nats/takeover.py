@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import Any
 
 from aats_broker_nats.parts import Parts
@@ -29,6 +30,7 @@ class Takeover:
         self._parts = parts
         self._window = window
         self.gathering = 0
+        self._came = 0
         self._missing = 0
         self._met: set[int] = set()
         self._info: dict[str, Any] = {}
@@ -37,12 +39,14 @@ class Takeover:
     async def begin(self) -> None:
         """Ask what is out, before anything is pulled."""
         self._info = await self._parts.jetstream.consumer(self._group)
+        self._came = self._info["delivered"]["consumer_seq"]
         self._missing = self._info["num_ack_pending"]
         self._window.closed = self._missing > 0
         self.gathering = min(self._info["num_pending"], self._parts.settings.read_ahead)
 
     def came(self) -> None:
-        """Note that one of the messages came that waited from the beginning."""
+        """Note that a message came."""
+        self._came += 1
         if self.gathering:
             self.gathering -= 1
 
@@ -71,18 +75,31 @@ class Takeover:
             self._missing = 0
             self._end()
 
-    async def repair(self) -> None:
-        """Let the server deliver again what it sent over a connection that was lost on the way."""
+    async def settle(self, seconds: float) -> None:
+        """Wait that long for the messages that others have given back.
+
+        NATS 2.9 forgets to deliver one again whose turn comes just as the request for it is taken back.
+        """
         if self._missing:
-            return
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._over.wait()
+
+    async def repair(self) -> None:
+        """Let the server deliver again what it sent to a request that nobody listened for any more.
+
+        It counts what it sends and what is out; where that is more than came, all that did not come is given back.
+        """
         self._info = info = await self._parts.jetstream.consumer(self._group)
+        names, sent = self._parts.names, info["delivered"]["consumer_seq"]
         known = sum(1 for entry in self._window.entries.values() if entry.deliveries)
-        if info["num_ack_pending"] <= known:
+        if sent <= self._came and (self._missing or info["num_ack_pending"] <= known):
             return
-        names, last = self._parts.names, info["delivered"]["consumer_seq"]
+        self._came = sent
         for sequence, _, _ in await self._between_floor_and_last():
-            if sequence not in self._window.entries:
-                subject = f"$JS.ACK.{names.messages}.{self._group}.1.{sequence}.{last}.{time.time_ns()}.0"
+            entry = self._window.entries.get(sequence)
+            if entry is None or not entry.deliveries:
+                subject = f"$JS.ACK.{names.messages}.{self._group}.1.{sequence}.{sent}.{time.time_ns()}.0"
                 await self._parts.connection.publish(subject, b"-NAK")
 
     async def _between_floor_and_last(self) -> list[tuple[int, str, str | None]]:
