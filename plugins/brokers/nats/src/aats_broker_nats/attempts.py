@@ -32,7 +32,8 @@ class Attempts:
 
     async def recall(self, sequence: int) -> Note | None:
         """Return the note about a message."""
-        found = await self._parts.jetstream.last(self._parts.names.attempts, self._parts.names.attempt(self._group, sequence))
+        names = self._parts.names
+        found = await self._parts.jetstream.last(names.attempts, names.attempt(self._group, sequence))
         if found is None:
             return None
         assert found.headers is not None, "a direct answer has headers"
@@ -40,7 +41,8 @@ class Attempts:
 
     async def note(self, sequence: int, attempts: int) -> Note:
         """Write it down; returns once the server has confirmed it."""
-        written = await self._parts.publisher.publish(self._parts.names.attempt(self._group, sequence), b"%d" % attempts)
+        subject = self._parts.names.attempt(self._group, sequence)
+        written = await self._parts.publisher.publish(subject, b"%d" % attempts)
         return Note(attempts, written)
 
     async def forget(self, note: Note) -> None:

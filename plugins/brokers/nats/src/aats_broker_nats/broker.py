@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import ClassVar
 
 from aats_broker_nats.follower import Mailbox
@@ -16,7 +17,7 @@ from aats_broker_nats.status import statuses
 from aats_broker_nats.subscription import NatsSubscription
 from aats_broker_nats.wire import OVERHEAD, headers
 from aats_core.broker import Broker, DeadLetter, TopicStatus
-from aats_core.errors import BrokerUnavailable, InvalidRequest, MessageTooLarge
+from aats_core.errors import BrokerError, BrokerUnavailable, InvalidRequest, MessageTooLarge
 from aats_core.health import Health, HealthStatus
 from aats_core.message import Message, encode, new_id
 
@@ -42,6 +43,7 @@ class NatsBroker(Broker):
         self._consumers: dict[NatsSubscription, Group] = {}
         self._joining = asyncio.Lock()
         self._connected = False
+        self._renewing: asyncio.Task[None] | None = None
 
     async def connect(self) -> None:
         """Connect to the first server that answers, and make the streams; connecting twice is harmless."""
@@ -55,6 +57,7 @@ class NatsBroker(Broker):
         except BaseException:
             await self._parts.connection.close()
             raise
+        self._parts.connection.on_up.insert(0, self._renew)
         self._connected = True
 
     async def close(self) -> None:
@@ -62,6 +65,10 @@ class NatsBroker(Broker):
         if not self._connected:
             return
         self._connected = False
+        self._parts.connection.on_up.remove(self._renew)
+        if self._renewing is not None:
+            self._renewing.cancel()
+            await asyncio.gather(self._renewing, return_exceptions=True)
         await asyncio.gather(*(subscription.end() for subscription in list(self._consumers)))
         await self._mailbox.close()
         await self._parts.publisher.stop()
@@ -138,6 +145,15 @@ class NatsBroker(Broker):
         if not self._connected:
             return Health(HealthStatus.DOWN, _UNCONNECTED)
         return await health(self._parts)
+
+    def _renew(self) -> None:
+        """Make the streams after an outage, for the case that a server came back without its data."""
+
+        async def work() -> None:
+            with suppress(BrokerError):  # the next connection tries again, and health tells until then
+                await self._parts.jetstream.set_up()
+
+        self._renewing = asyncio.get_running_loop().create_task(work())
 
     async def _begin(self, topic: str, group: str, nonce: str = "", prefetch: int = 0) -> Group:
         made = Group(group_id(topic, group, nonce), topic, group, self._parts, self._mailbox, ephemeral=prefetch)

@@ -150,20 +150,20 @@ class Group:
 
     async def _stay(self, owner: Owner) -> None:
         """Be the owner until that ends, or the last consumer has left."""
+        again = False
         while not self._leaving:
-            again = await self._pause(self._parts.settings.failover / 3)
+            again = await self._pause(self._parts.settings.failover / 3) or again
             if self._leaving or not self._parts.connection.up.is_set():
                 continue
             try:
-                if self._ephemeral:
-                    if again:
-                        await self._make()
-                elif not await self._lease.renew():
-                    return
-                else:
+                if not self._ephemeral:
+                    if not await self._lease.renew():
+                        return
                     owner.valid_until = self._lease.valid_until
                 if again:
+                    await self._make()
                     await owner.resume()
+                    again = False
             except BrokerError as error:
                 log.info("group %s of %s: %s", self.name, self.pattern, error)
             self._prune(owner)

@@ -78,14 +78,13 @@ class JetStream:
         )
         await self._stream(names.dead, duplicate_window=window)
         await self._stream(names.attempts, max_msgs_per_subject=1)
-        await self._stream(names.owners, max_msgs_per_subject=1, max_age=settings.failover, storage="memory")
+        await self._stream(names.owners, max_msgs_per_subject=1, max_age=settings.failover)
 
     async def _stream(
         self,
         name: str,
         *,
         retention: str = "limits",
-        storage: str = "file",
         max_age: float = 0,
         duplicate_window: float = 0,
         max_msgs_per_subject: int = -1,
@@ -94,7 +93,7 @@ class JetStream:
             "name": name,
             "subjects": [self._names.subjects(name)],
             "retention": retention,
-            "storage": storage,
+            "storage": "file",
             "num_replicas": self._settings.replicas,
             "discard": "old",
             "max_age": int(max_age * NANOSECONDS),

@@ -14,7 +14,8 @@ class Tls(BaseModel, extra="forbid"):
     """How connections are encrypted, and which certificate the client shows."""
 
     ca: Annotated[
-        Path | None, Field(description="PEM file of the authority that signed the servers.", examples=["/etc/nats/ca.pem"])
+        Path | None,
+        Field(description="PEM file of the authority that signed the servers.", examples=["/etc/nats/ca.pem"]),
     ] = None
     certificate: Annotated[
         Path | None, Field(description="PEM file of the client's certificate.", examples=["/etc/nats/client.pem"])
@@ -32,14 +33,17 @@ class NatsSettings(BrokerSettings):
 
     servers: Annotated[
         list[str],
-        Field(min_length=1, description="Addresses of the servers; any that lives is used.", examples=[["nats://n1:4222"]]),
+        Field(
+            min_length=1, description="Addresses of the servers; any that lives is used.", examples=[["nats://n1:4222"]]
+        ),
     ] = ["nats://127.0.0.1:4222"]
     user: Annotated[str, Field(description="User name.", examples=["team"])] = ""
     password: Annotated[
         SecretStr | None, Field(description="Password of the user.", examples=['{ env = "NATS_PASSWORD" }'])
     ] = None
     token: Annotated[
-        SecretStr | None, Field(description="Token, in place of user and password.", examples=['{ env = "NATS_TOKEN" }'])
+        SecretStr | None,
+        Field(description="Token, in place of user and password.", examples=['{ env = "NATS_TOKEN" }']),
     ] = None
     credentials: Annotated[
         Path | None, Field(description="File with a user's JWT and seed (`.creds`).", examples=["/etc/nats/team.creds"])
@@ -66,19 +70,31 @@ class NatsSettings(BrokerSettings):
         ),
     ] = "interest"
     max_age: Annotated[
-        Seconds, Field(ge=0, description="Seconds after which a message is dropped, handled or not; 0 never.", examples=[604_800])
+        Seconds,
+        Field(
+            ge=0, description="Seconds after which a message is dropped, handled or not; 0 never.", examples=[604_800]
+        ),
     ] = 0.0
     read_ahead: Annotated[
         int,
-        Field(ge=1, description="Waiting messages of a group in memory, among which the most urgent is next.", examples=[2000]),
+        Field(
+            ge=1,
+            description="Waiting messages of a group in memory, among which the most urgent is next.",
+            examples=[2000],
+        ),
     ] = 500
     failover: Annotated[
         Seconds,
-        Field(ge=0.5, description="Seconds without a sign of life after which another client hands out a group's messages."),
+        Field(
+            ge=0.5,
+            description="Seconds without a sign of life after which another client hands out a group's messages.",
+        ),
     ] = 5.0
     durability: Annotated[
         Literal["warn", "accept"],
-        Field(description="`warn`: health tells where a confirmed message may not be on disk yet; `accept`: it is known."),
+        Field(
+            description="`warn`: health tells where a confirmed message may not be on disk yet; `accept`: it is known."
+        ),
     ] = "warn"
     monitoring: Annotated[
         str,
