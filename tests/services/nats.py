@@ -11,8 +11,8 @@ from tests.services.service import Service
 class NatsServer(Service):
     """A NATS server with JetStream on disk.
 
-    NATS 2.9 writes a message to its file before it confirms it, so that what it confirmed outlives kill -9, and syncs the
-    file every two minutes; `sync_interval: always` came with 2.10.
+    NATS 2.9 writes a message to its file before it confirms it, so that what it confirmed outlives kill -9, and syncs
+    the file every two minutes; `sync_interval: always` came with 2.10.
     """
 
     name = "nats"
@@ -40,7 +40,8 @@ class NatsServer(Service):
         with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
             connection.settimeout(1)
             connection.sendall(
-                b'CONNECT {"verbose":false,"headers":true,"no_responders":true}\r\nSUB ready 1\r\nPUB $JS.API.INFO ready 0\r\n\r\nPING\r\n'
+                b'CONNECT {"verbose":false,"headers":true,"no_responders":true}\r\n'
+                b"SUB ready 1\r\nPUB $JS.API.INFO ready 0\r\n\r\nPING\r\n"
             )
             answer = b""
             while b"PONG" not in answer or b"MSG ready" not in answer:

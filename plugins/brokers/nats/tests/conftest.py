@@ -32,7 +32,7 @@ def make_server(tmp_path: Path) -> Iterator[Callable[..., NatsServer]]:
 
             def answers(self) -> bool:
                 plain = not lines and jetstream
-                return super().answers() if plain else f"Server is ready" in self.log.read_text()
+                return super().answers() if plain else "Server is ready" in self.log.read_text()
 
         server = Server(tmp_path / f"nats-{len(started)}")
         server.given = ""

@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from aats_broker_nats import owner as owners
+from aats_broker_nats import stock
 
 from aats_core.errors import BrokerError, MessageTooLarge
 from aats_core.health import HealthStatus
@@ -137,7 +137,7 @@ def test_a_poison_message_that_kills_its_consumers_takes_no_other_with_it(server
 
 
 def test_a_message_for_much_later_waits_on_the_server_and_keeps_its_attempts(server, topic, monkeypatch) -> None:
-    monkeypatch.setattr(owners, "NEAR", 0.05)
+    monkeypatch.setattr(stock, "NEAR", 0.05)
 
     async def main() -> None:
         async with connected(server) as broker, broker.subscribe(topic, "g") as subscription:

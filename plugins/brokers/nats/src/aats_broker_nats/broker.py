@@ -28,9 +28,9 @@ IN_FLIGHT = 1000
 class NatsBroker(Broker):
     """Keeps messages in a stream of JetStream, one durable consumer a group.
 
-    Of all clients that take part in a group, one pulls its messages and hands each to a consumer of one of them; it holds a
-    lease, and another takes its place when it goes or dies. So order by key, priority and attempts hold across
-    all consumers, which the server's own consumers do not offer.
+    Of all clients that take part in a group, one pulls its messages and hands each to a consumer of one of them; it
+    holds a lease, and another takes its place when it goes or dies. So order by key, priority and attempts hold
+    across all consumers, which the server's own consumers do not offer.
     """
 
     Settings: ClassVar[type[NatsSettings]] = NatsSettings
@@ -175,8 +175,8 @@ class NatsBroker(Broker):
         data, limit = encode(message), self._parts.connection.max_payload - OVERHEAD
         if len(data) > limit:
             raise MessageTooLarge(
-                f"{topic}: the message {message.type!r} has {len(data)} bytes, the server takes {limit}: keep large data in a"
-                " store and send where it is, or raise `max_payload` in the server's configuration"
+                f"{topic}: the message {message.type!r} has {len(data)} bytes, the server takes {limit}: keep large"
+                " data in a store and send where it is, or raise `max_payload` in the server's configuration"
             )
         return data
 

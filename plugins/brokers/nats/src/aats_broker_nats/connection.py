@@ -42,8 +42,8 @@ class Listener:
 class Connection:
     """Keeps one connection up from `open` to `close`, by a new client of the driver after each loss.
 
-    `up` is set while a server is connected; what `on_up` holds is called after each time it was not. The driver's own way to
-    reconnect is not used: it leaks a socket with each attempt that fails half-way, sends later what was given up
+    `up` is set while a server is connected; what `on_up` holds is called after each time it was not. The driver's own
+    way to reconnect is not used: it leaks a socket with each attempt that fails half-way, sends later what was given up
     meanwhile, and ends for good when a server refuses it once.
     """
 
@@ -115,7 +115,7 @@ class Connection:
             async with asyncio.timeout(timeout):
                 await self.up.wait()
                 await self.publish(subject, data, f"{self._inbox}.{token}")
-                message = await answer
+                message: Msg = await answer
         except TimeoutError as error:
             raise self.unavailable(f"{subject} was not answered within {timeout:g} s") from error
         finally:

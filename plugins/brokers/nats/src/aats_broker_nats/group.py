@@ -24,7 +24,7 @@ PAUSE = 0.1
 class Group:
     """The consumers of one group in this client.
 
-    Durable groups have one owner among all clients; who holds the lease is it. An ephemeral group is its consumer's own.
+    Durable groups have one owner among all clients: who holds the lease. An ephemeral group is its consumer's own.
     """
 
     def __init__(self, id: str, pattern: str, name: str, parts: Parts, mailbox: Mailbox, *, ephemeral: int = 0) -> None:

@@ -49,8 +49,8 @@ async def _durability(parts: Parts) -> str:
         return f"NATS {version} cannot sync each write: {window}; use 2.10 or later with `sync_interval: always`, {end}"
     if not parts.settings.monitoring:
         return (
-            f"unknown whether the server syncs each write, without which {window}: set `sync_interval: always` there and"
-            f" `monitoring` here, {end}"
+            f"unknown whether the server syncs each write, without which {window}: set `sync_interval: always` there"
+            f" and `monitoring` here, {end}"
         )
     try:
         setting = await asyncio.to_thread(_sync_always, parts.settings.monitoring)

@@ -36,7 +36,7 @@ class NatsSettings(BrokerSettings):
         Field(
             min_length=1, description="Addresses of the servers; any that lives is used.", examples=[["nats://n1:4222"]]
         ),
-    ] = ["nats://127.0.0.1:4222"]
+    ] = ["nats://127.0.0.1:4222"]  # noqa: RUF012 - pydantic copies a default
     user: Annotated[str, Field(description="User name.", examples=["team"])] = ""
     password: Annotated[
         SecretStr | None, Field(description="Password of the user.", examples=['{ env = "NATS_PASSWORD" }'])
@@ -64,8 +64,8 @@ class NatsSettings(BrokerSettings):
     retention: Annotated[
         Literal["interest", "workqueue", "limits"],
         Field(
-            description="When the stream drops a message: once every group has it (`interest`), once the only group of its topic"
-            " has it (`workqueue`), or after `max_age` (`limits`).",
+            description="When the stream drops a message: once every group has it (`interest`), once the only group of"
+            " its topic has it (`workqueue`), or after `max_age` (`limits`).",
             examples=["limits"],
         ),
     ] = "interest"

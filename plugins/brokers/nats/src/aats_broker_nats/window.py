@@ -29,8 +29,8 @@ class State(Enum):
 class Entry(Generic[S]):
     """A message on its way to one group; `message` is None while only the server, or another client, has it.
 
-    `deliveries` is how often the server says that it delivered it, 0 where it is only known to exist; `attempt` how often it
-    was handed out, and `note` what is written down of that.
+    `deliveries` is how often the server says that it delivered it, 0 where it is only known to exist; `attempt` how
+    often it was handed out, and `note` what is written down of that.
     """
 
     __slots__ = (
