@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import logging
 import random
-import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
@@ -16,7 +15,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from aats_broker_nats.settings import NatsSettings, Tls
+from aats_broker_nats.settings import NatsSettings
 from aats_core.errors import BrokerError, BrokerUnavailable
 from aats_core.message import new_id
 
@@ -191,8 +190,7 @@ class Connection:
             "password": settings.password and settings.password.get_secret_value(),
             "token": settings.token and settings.token.get_secret_value(),
             "user_credentials": settings.credentials and str(settings.credentials),
-            "tls": settings.tls and tls_context(settings.tls),
-            "tls_hostname": (settings.tls and settings.tls.hostname) or None,
+            "tls": settings.tls and settings.tls.context(),
             "connect_timeout": settings.timeout,
             "ping_interval": max(1.0, settings.timeout / 2),
             "allow_reconnect": False,
@@ -233,18 +231,6 @@ class Connection:
                 delay = min(2 * delay, LONGEST_DELAY)
         finally:
             self._reviving = None
-
-
-def tls_context(tls: Tls) -> ssl.SSLContext:
-    """Return the context of encrypted connections; raises `BrokerError` that names a file that cannot be read."""
-    try:
-        context = ssl.create_default_context(cafile=tls.ca)
-        if tls.certificate is not None:
-            context.load_cert_chain(tls.certificate, tls.private_key)
-    except OSError as error:
-        files = ", ".join(str(file) for file in (tls.ca, tls.certificate, tls.private_key) if file)
-        raise BrokerError(f"[broker] tls: {files}: {error}") from error
-    return context
 
 
 async def _end(client: Client) -> None:

@@ -5,27 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import Field, SecretStr
 
 from aats_core.settings import BrokerSettings, Seconds
-
-
-class Tls(BaseModel, extra="forbid"):
-    """How connections are encrypted, and which certificate the client shows."""
-
-    ca: Annotated[
-        Path | None,
-        Field(description="PEM file of the authority that signed the servers.", examples=["/etc/nats/ca.pem"]),
-    ] = None
-    certificate: Annotated[
-        Path | None, Field(description="PEM file of the client's certificate.", examples=["/etc/nats/client.pem"])
-    ] = None
-    private_key: Annotated[
-        Path | None, Field(description="PEM file of its key.", examples=["/etc/nats/client.key"])
-    ] = None
-    hostname: Annotated[
-        str, Field(description="Name in the servers' certificate, where it is not in their address.", examples=["nats"])
-    ] = ""
+from aats_core.tls import TlsSettings
 
 
 class NatsSettings(BrokerSettings):
@@ -48,7 +31,7 @@ class NatsSettings(BrokerSettings):
     credentials: Annotated[
         Path | None, Field(description="File with a user's JWT and seed (`.creds`).", examples=["/etc/nats/team.creds"])
     ] = None
-    tls: Annotated[Tls | None, Field(description="Encrypts the connection where it is given.")] = None
+    tls: Annotated[TlsSettings | None, Field(description="Encrypts the connection where it is given.")] = None
     stream: Annotated[
         str,
         Field(
