@@ -23,10 +23,11 @@ class Names:
         self.attempts = f"{stream}-attempts"
         self.owners = f"{stream}-owners"
         self._root = stream
+        self._words = {self.messages: "messages", self.dead: "dead", self.attempts: "attempts", self.owners: "owner"}
 
     def subjects(self, stream: str) -> str:
         """Return what a stream listens to."""
-        return f"{self._part(stream)}.>"
+        return f"{self._root}.{self._words[stream]}.>"
 
     def message(self, topic: str) -> str:
         """Return the subject of a topic's messages, or the filter for a pattern's."""
@@ -51,10 +52,6 @@ class Names:
     def topic(self, subject: str) -> str:
         """Return the topic of a message's or a dead letter's subject."""
         return decoded(subject.split(".", 2)[2])
-
-    def _part(self, stream: str) -> str:
-        word = stream[len(self._root) :].lstrip("-") or "messages"
-        return f"{self._root}.{'owner' if word == 'owners' else word}"
 
 
 def group_id(topic: str, group: str, nonce: str = "") -> str:

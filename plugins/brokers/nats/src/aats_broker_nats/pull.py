@@ -42,7 +42,6 @@ class Pull:
         self._least = least
         self._receive = receive
         self._asked = 0
-        self._expires = min(EXPIRES, 30.0)
         self._listener: Listener | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._asking: asyncio.Task[None] | None = None
@@ -101,11 +100,11 @@ class Pull:
         loop = asyncio.get_running_loop()
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = loop.call_later(self._expires + SLACK, self.again)
+        self._timer = loop.call_later(EXPIRES + SLACK, self.again)
         self._asking = loop.create_task(self._ask(room, self._listener.subject))
 
     async def _ask(self, count: int, inbox: str) -> None:
-        body = {"batch": count, "expires": int(self._expires * 1e9), "max_bytes": self._max_bytes()}
+        body = {"batch": count, "expires": int(EXPIRES * 1e9), "max_bytes": self._max_bytes()}
         if self._connection.up.is_set():
             try:
                 await self._connection.publish(self._subject, msgspec.json.encode(body), inbox)
