@@ -163,7 +163,7 @@ class Connection:
             client = Client()
             try:
                 await client.connect(**self._options(client, server))
-                for listener in self._listeners:
+                for listener in list(self._listeners):
                     await self._subscribe(client, listener)
             except BaseException as error:
                 await _end(client)

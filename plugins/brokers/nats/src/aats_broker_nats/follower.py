@@ -72,7 +72,7 @@ class Follower:
 
     async def open(self, consumers: Iterable[NatsSubscription]) -> bool:
         """Join with those consumers and what they hold; tells whether there is an owner."""
-        for consumer in consumers:
+        for consumer in list(consumers):
             if not await self._join(consumer):
                 return False
         return True

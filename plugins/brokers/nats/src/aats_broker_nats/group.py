@@ -145,7 +145,7 @@ class Group:
             await owner.retire(give_back=connected)
             if connected and not self._ephemeral:
                 await self._lease.release()
-            for seat in owner.seats.values():
+            for seat in list(owner.seats.values()):
                 await seat.release()
 
     async def _stay(self, owner: Owner) -> None:
