@@ -163,8 +163,11 @@ class Connection:
             client = Client()
             try:
                 await client.connect(**self._options(client, server))
-                for listener in list(self._listeners):
-                    await self._subscribe(client, listener)
+                heard: set[Listener] = set()
+                while new := [listener for listener in self._listeners if listener not in heard]:
+                    for listener in new:
+                        await self._subscribe(client, listener)
+                    heard.update(new)
             except BaseException as error:
                 await _end(client)
                 if not isinstance(error, (BrokerError, nats.errors.Error, OSError, ValueError)):
