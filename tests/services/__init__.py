@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from tests.services.kafka import KafkaServer
+from tests.services.nats import NatsServer
 from tests.services.redis import RedisCluster, RedisServer
 from tests.services.service import Service
 
-SERVERS: dict[str, type[Service]] = {server.name: server for server in (RedisServer, RedisCluster, KafkaServer)}
+SERVERS: dict[str, type[Service]] = {
+    server.name: server for server in (RedisServer, RedisCluster, NatsServer, KafkaServer)
+}
 
-__all__ = ["SERVERS", "KafkaServer", "RedisCluster", "RedisServer"]
-from tests.services.nats import NatsServer
-from tests.services.redis import RedisServer
-SERVERS: dict[str, type[Service]] = {server.name: server for server in (NatsServer, RedisServer)}
-__all__ = ["SERVERS", "NatsServer", "RedisServer"]
+__all__ = ["SERVERS", "KafkaServer", "NatsServer", "RedisCluster", "RedisServer"]

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 
 from aats_core.broker import Broker
 from aats_core.plugins import PluginKind, discover, settings_model
-from tests.services import KafkaServer, RedisServer
-from tests.services import NatsServer, RedisServer
+from tests.services import KafkaServer, NatsServer, RedisServer
 from tests.services.service import Service
 
 Section = dict[str, Any]
