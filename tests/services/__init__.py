@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.services.kafka import KafkaServer
+from tests.services.nats import NatsServer
 from tests.services.rabbitmq import RabbitServer
 from tests.services.redis import RedisCluster, RedisServer
 from tests.services.service import Service
@@ -11,10 +12,11 @@ SERVERS: dict[str, type[Service]] = {
     server.name: server
     for server in (
         KafkaServer,
+        NatsServer,
         RabbitServer,
         RedisServer,
         RedisCluster,
     )
 }
 
-__all__ = ["SERVERS", "KafkaServer", "RabbitServer", "RedisCluster", "RedisServer"]
+__all__ = ["SERVERS", "KafkaServer", "NatsServer", "RabbitServer", "RedisCluster", "RedisServer"]

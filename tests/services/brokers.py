@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from aats_core.broker import Broker
 from aats_core.plugins import PluginKind, discover, settings_model
-from tests.services import KafkaServer, RabbitServer, RedisServer
+from tests.services import KafkaServer, NatsServer, RabbitServer, RedisServer
 from tests.services.service import Service
 
 Section = dict[str, Any]
@@ -33,6 +33,7 @@ BENCHES = {
             KafkaServer,
             lambda url: {"plugin": "kafka", "servers": [url], "replication_factor": 1, "session": 2, "heartbeat": 0.2},
         ),
+        Bench("nats", NatsServer, lambda url: {"plugin": "nats", "servers": [url]}),
     )
 }
 
