@@ -21,7 +21,7 @@ class Bench(NamedTuple):
     section: Callable[[str], Section]
 
 
-RABBIT_USER = {"username": RabbitServer.user, "password": RabbitServer.password}
+RABBIT_USER = {"user": RabbitServer.user, "password": RabbitServer.password}
 
 BENCHES = {
     bench.name: bench

@@ -27,7 +27,7 @@ def make(server: RabbitServer) -> Make:
     def make(**changes: Any) -> RabbitBroker:
         section = {
             "servers": [server.url],
-            "username": server.user,
+            "user": server.user,
             "password": server.password,
             "group_expires": 30,
             "timeout": 5,

@@ -30,7 +30,7 @@ class TestRabbitBroker(BrokerContract):
         return RabbitBroker(
             RabbitSettings(
                 servers=[f"amqp://127.0.0.1:{self.proxy.port}"],
-                username=RabbitServer.user,
+                user=RabbitServer.user,
                 password=SecretStr(RabbitServer.password),
                 group_expires=30,
                 lease=self.lease,

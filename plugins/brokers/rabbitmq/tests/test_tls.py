@@ -56,7 +56,7 @@ def make(server: TlsServer, directory: Path, *, ca: trustme.CA, client: trustme.
     if client is not None:
         client.issue_cert("client").private_key_and_cert_chain_pem.write_to_path(directory / "client.pem")
         tls["certificate"] = directory / "client.pem"
-    section = {"servers": [server.url], "username": server.user, "password": server.password, "timeout": 2, "tls": tls}
+    section = {"servers": [server.url], "user": server.user, "password": server.password, "timeout": 2, "tls": tls}
     return RabbitBroker(RabbitSettings.model_validate(section))
 
 

@@ -92,7 +92,7 @@ class Session:
             scheme=given.scheme,
             host=given.host or "",
             port=given.explicit_port or (5671 if secure else 5672),
-            user=settings.username,
+            user=settings.user,
             password=settings.password.get_secret_value(),
             path="/" + quote(settings.vhost, safe=""),
             encoded=False,
@@ -104,7 +104,7 @@ class Session:
             except InvalidFrameError as error:  # the driver does not pass on why the server closes it
                 raise BrokerError(
                     f"{address}: RabbitMQ closed the connection at once: does the vhost {settings.vhost!r} exist, and"
-                    f" may {settings.username!r} use it?"
+                    f" may {settings.user!r} use it?"
                 ) from error
             session = cls(connection, transport.writer, address)
             session.publishing = await session.channel(confirms=True)

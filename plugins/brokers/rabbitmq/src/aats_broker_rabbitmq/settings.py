@@ -16,7 +16,7 @@ def _address(value: str) -> str:
     if url.scheme not in ("amqp", "amqps") or not url.host or url.path not in ("", "/"):
         raise ValueError("an address looks like amqp://host:5672 or amqps://host:5671")
     if url.user or url.password:
-        raise ValueError("user and password are settings of their own, `username` and `password`")
+        raise ValueError("user and password are settings of their own, `user` and `password`")
     return value
 
 
@@ -32,7 +32,7 @@ class RabbitSettings(BrokerSettings):
         ),
     ] = Field(default=["amqp://127.0.0.1:5672"])
     vhost: Annotated[str, Field(min_length=1, description="Virtual host.", examples=["aats"])] = "aats"
-    username: Annotated[str, Field(description="User.", examples=["aats"])] = "guest"
+    user: Annotated[str, Field(description="User.", examples=["aats"])] = "guest"
     password: Annotated[
         SecretStr, Field(description="Password of the user.", examples=[{"env": "RABBITMQ_PASSWORD"}])
     ] = SecretStr("guest")
