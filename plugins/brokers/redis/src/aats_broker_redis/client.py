@@ -145,7 +145,7 @@ class Client:
 
     def _wake_all(self) -> None:
         for consumer in self._consumers.values():
-            consumer.want()
+            consumer.look()
 
     async def _publish(self, chunks: list[Chunk]) -> list[BaseException | None]:
         outcomes: list[BaseException | None] = []

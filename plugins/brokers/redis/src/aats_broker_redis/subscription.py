@@ -107,8 +107,8 @@ class RedisSubscription(Subscription):
         if delivery.place not in self._held:
             return
         await self._client.settle((verb, self.group, *delivery.place, *details))
-        if self._held.pop(delivery.place, None) is not None and self._waiters:
-            self.want()
+        if self._held.pop(delivery.place, None) is not None:
+            self.look()
 
     def extend(self, delivery: RedisDelivery) -> None:
         """Start the lease of a delivery again."""
@@ -127,8 +127,13 @@ class RedisSubscription(Subscription):
         self.alive_until = until
         if self._fetched:
             self._arrived()
-        elif self._waiters:
-            self.want()  # a wake-up may have been lost with a connection
+        else:
+            self.look()  # a wake-up may have been lost with a connection
+
+    def look(self) -> None:
+        """Look for messages where somebody waits for one; who does not shall not be handed what another could have."""
+        if self._waiters:
+            self.want()
 
     def forget(self) -> None:
         """Let go of all messages, which the server has taken away."""
@@ -193,7 +198,7 @@ class RedisSubscription(Subscription):
         elif taken.due is not None:
             if self._due_timer is not None:
                 self._due_timer.cancel()
-            self._due_timer = self._loop.call_later(taken.due, self.want)
+            self._due_timer = self._loop.call_later(taken.due, self.look)
         self._arrived()
 
     def _expire(self) -> None:
@@ -207,8 +212,7 @@ class RedisSubscription(Subscription):
             self._expired[delivery.place] = self._held.pop(delivery.place)
         if self._expired and self._returning is None:
             self._returning = asyncio.create_task(self._give_back())
-        if self._waiters:
-            self.want()
+        self.look()
 
     async def _give_back(self) -> None:
         reason = f"not settled within the lease of {self._client.lease:g} s"
