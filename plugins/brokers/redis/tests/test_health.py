@@ -59,7 +59,7 @@ def test_a_user_that_may_not_look_is_told_what_to_allow(
     server.ask("ACL SETUSER aats on >secret ~aats:{aats}:* &aats:{aats}:* +@all -config -@dangerous +info +role")
 
     async def scenario() -> None:
-        async with connect(server.port, username="aats", password="secret") as broker:
+        async with connect(server.port, user="aats", password="secret") as broker:
             health = await broker.health()
             assert health.status is HealthStatus.DEGRADED
             assert "config|get" in health.detail

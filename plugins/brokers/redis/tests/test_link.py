@@ -126,7 +126,7 @@ class TestSecrets:
         )
 
         async def scenario() -> None:
-            async with connect(server.port, username="aats", password="secret") as broker:
+            async with connect(server.port, user="aats", password="secret") as broker:
                 await works(broker)
                 await broker.dead_letter("t", Message("m", 1), reason="r", attempts=1)
                 assert len(await broker.dead_letters("t")) == 1

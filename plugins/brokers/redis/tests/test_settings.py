@@ -26,7 +26,7 @@ def test_another_url_is_refused(url: str) -> None:
 
 
 def test_a_password_in_a_url_is_refused_and_not_repeated() -> None:
-    with pytest.raises(ValueError, match="belong into `username` and `password`") as refusal:
+    with pytest.raises(ValueError, match="belong into `user` and `password`") as refusal:
         parse_address("redis://ada:hunter2@a")
     assert "hunter2" not in str(refusal.value)
 

@@ -181,7 +181,7 @@ class Link:
             host=address.host,
             port=address.port,
             db=address.database,
-            username=settings.username or None,
+            username=settings.user or None,
             password=settings.password.get_secret_value() or None,
             socket_timeout=settings.timeout / 2,
             socket_connect_timeout=settings.timeout / 2,

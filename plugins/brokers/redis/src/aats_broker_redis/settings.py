@@ -30,7 +30,7 @@ def parse_address(url: str) -> Address:
     if parts.scheme not in ("redis", "rediss") or not parts.hostname or not (database or "0").isdigit():
         raise ValueError(f"{url!r} is not a URL like redis://host:6379/0, or rediss:// for TLS")
     if parts.username is not None or parts.password is not None:
-        raise ValueError(f"user and password of {parts.hostname} belong into `username` and `password`")
+        raise ValueError(f"user and password of {parts.hostname} belong into `user` and `password`")
     return Address(parts.hostname, parts.port or 6379, int(database or 0), parts.scheme == "rediss")
 
 
@@ -53,7 +53,7 @@ class RedisSettings(BrokerSettings):
             examples=[["redis://redis-1.internal:6379/0", "redis://redis-2.internal:6379/0"]],
         ),
     ]
-    username: Annotated[str, Field(description="Name of the user, where there are several.", examples=["aats"])] = ""
+    user: Annotated[str, Field(description="Name of the user, where there are several.", examples=["aats"])] = ""
     password: Annotated[SecretStr, Field(description="Password of the user.", examples=[{"env": "REDIS_PASSWORD"}])] = (
         SecretStr("")
     )
