@@ -47,7 +47,7 @@ def refuse(reason: str) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what asks for a server, so that nobody forgets to."""
     for item in items:
-        if "service" in getattr(item, "fixturenames", ()):
+        if "service" in getattr(item, "fixturenames", ()) and "faults" not in item.keywords:
             item.add_marker(pytest.mark.integration)
 
 
