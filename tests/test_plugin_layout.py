@@ -273,11 +273,16 @@ class TestTheRootNamesEveryPlugin:
 
     def test_in_requirements_txt_with_all_of_the_group_dev(self):
         lines = (ROOT / "requirements.txt").read_text().splitlines()
-        group = list(self._group("dev"))
+        group = [entry for entry in self._group("dev") if entry not in self.distributions]
 
         assert group.pop(0) == "aats-core[embedded,testing]"
         assert "-e .[embedded,testing]" in lines
         assert sorted(line for line in lines if line and line[0] not in "-#") == sorted(group)
+
+    def test_in_the_group_of_plugins_unless_embedded(self):
+        embedded = set(self.project["project"]["optional-dependencies"]["embedded"])
+
+        assert list(self._group("plugins")) == sorted(set(self.distributions) - embedded)
 
     def test_in_the_sources_of_uv(self):
         sources = self.project["tool"]["uv"]["sources"]
