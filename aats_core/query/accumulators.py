@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any, TypeAlias
 
-from aats_core.query.numbers import DECIMALS, added
-from aats_core.query.values import MISSING, NUMBER, as_decimal, is_nan, rank, sort_key
+from aats_core.query.numbers import QUIET, summed
+from aats_core.query.values import MISSING, NUMBER, is_nan, rank, sort_key
 
 Accumulate: TypeAlias = Callable[[Sequence[Any]], Any]
 """Makes one value of those of all documents of a group, in their order."""
@@ -20,20 +20,7 @@ def _numbers(values: Sequence[Any]) -> list[Any]:
 
 def total(values: Sequence[Any]) -> Any:
     """Return the sum of those that are numbers; 0 of none."""
-    numbers = _numbers(values)
-    if float not in map(type, numbers) or Decimal in map(type, numbers):
-        sum_so_far: Any = 0
-        for number in numbers:
-            sum_so_far = added(sum_so_far, number)
-        return sum_so_far
-    return _float_sum(numbers)
-
-
-def _float_sum(numbers: Sequence[Any]) -> float:
-    try:
-        return math.fsum(numbers)
-    except (OverflowError, ValueError):  # beyond the largest float, or infinities of both signs
-        return float(sum(map(float, numbers)))
+    return summed(_numbers(values))
 
 
 def average(values: Sequence[Any]) -> Any:
@@ -41,9 +28,10 @@ def average(values: Sequence[Any]) -> Any:
     numbers = _numbers(values)
     if not numbers:
         return None
-    if Decimal in map(type, numbers):
-        return DECIMALS.divide(as_decimal(total(numbers)), Decimal(len(numbers)))
-    return _float_sum(numbers) / len(numbers)
+    sum_of_all = summed(numbers)
+    if isinstance(sum_of_all, Decimal):
+        return QUIET.divide(sum_of_all, Decimal(len(numbers)))
+    return float(sum_of_all) / len(numbers)
 
 
 def _present(values: Sequence[Any]) -> list[Any]:
@@ -90,13 +78,14 @@ def _deviation(values: Sequence[Any], of_sample: bool) -> Any:  # noqa: FBT001 -
     return math.sqrt(math.fsum((number - mean) ** 2 for number in numbers) / (len(numbers) - of_sample))
 
 
-def _merge_objects(values: Sequence[Any]) -> dict[str, Any]:
-    merged: dict[str, Any] = {}
+def merged(values: Sequence[Any]) -> dict[str, Any]:
+    """Return an object with the fields of all of them, the last of each name; null counts for none."""
+    fields: dict[str, Any] = {}
     for value in _present(values):
         if not isinstance(value, dict):
             raise TypeError(f"takes objects, not {value!r}")
-        merged.update(value)
-    return merged
+        fields.update(value)
+    return fields
 
 
 ACCUMULATORS: dict[str, Accumulate] = {
@@ -111,6 +100,6 @@ ACCUMULATORS: dict[str, Accumulate] = {
     "$count": len,
     "$stdDevPop": lambda values: _deviation(values, of_sample=False),
     "$stdDevSamp": lambda values: _deviation(values, of_sample=True),
-    "$mergeObjects": _merge_objects,
+    "$mergeObjects": merged,
 }
 """By operator."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from typing import Any, TypeAlias
 
@@ -12,8 +13,8 @@ from aats_core.query.accumulators import ACCUMULATORS
 from aats_core.query.compute import Compute, computer, variables_of
 from aats_core.query.expressions import Expression
 from aats_core.query.filters import Clause, In, Path
-from aats_core.query.match import matcher
-from aats_core.query.order import sorted_by, values_at
+from aats_core.query.match import equal_keys, matcher
+from aats_core.query.order import sorted_by
 from aats_core.query.pipelines import (
     AddFields,
     Count,
@@ -81,20 +82,24 @@ def _with_computed(
 ) -> dict[str, Any]:
     variables = variables_of(document, context.now)
     for path, compute in fields:
-        value = compute(variables)
-        if value is not MISSING:
-            target = _with_value(target, path, value)
+        target = _with_value(target, path, partial(compute, variables))
     return target
 
 
-def _with_value(node: Any, path: Path, value: Any) -> Any:
-    """Return a copy of an object with a value at a path, in each element where arrays lie on the way."""
+def _with_value(node: Any, path: Path, value: Callable[[], Any]) -> Any:
+    """Return a copy of an object with a value at a path, in each element where arrays lie on the way.
+
+    Without a value there is nothing at the path afterwards, but the objects that lead there are made all the same.
+    """
     if not path:
-        return value
+        return value()
     if node.__class__ is list:
         return [_with_value(item, path, value) for item in node]
     fields = node if node.__class__ is dict else {}
-    return {**fields, path[0]: _with_value(fields.get(path[0]), path[1:], value)}
+    new = _with_value(fields.get(path[0]), path[1:], value)
+    if new is MISSING:
+        return {name: item for name, item in fields.items() if name != path[0]}
+    return {**fields, path[0]: new}
 
 
 def _replace_root(documents: Documents, stage: ReplaceRoot, context: Context) -> Documents:
@@ -147,7 +152,7 @@ def _unwind(documents: Documents, stage: Unwind, _: Context) -> Documents:
         value = _at(document, stage.path)
         if value.__class__ is list and value:
             for position, element in enumerate(value):
-                yield _indexed(_with_value(document, stage.path, element), stage.index, position)
+                yield _indexed(_with_field(document, stage.path, element), stage.index, position)
         elif value is None or value is MISSING or value.__class__ is list:
             if stage.keeps_empty:
                 rest = _without(document, stage.path) if value.__class__ is list else document
@@ -157,8 +162,14 @@ def _unwind(documents: Documents, stage: Unwind, _: Context) -> Documents:
 
 
 def _indexed(document: dict[str, Any], path: Path, position: int | None) -> dict[str, Any]:
-    indexed: dict[str, Any] = _with_value(document, path, position) if path else document
-    return indexed
+    return _with_field(document, path, position) if path else document
+
+
+def _with_field(node: Any, path: Path, value: Any) -> dict[str, Any]:
+    """Return a copy of an object with a value at a path; whatever is no object on the way gives place to one."""
+    fields = node if node.__class__ is dict else {}
+    rest = path[1:]
+    return {**fields, path[0]: _with_field(fields.get(path[0]), rest, value) if rest else value}
 
 
 def _at(node: Any, path: Path) -> Any:
@@ -182,23 +193,25 @@ def _count(documents: Documents, stage: Count, _: Context) -> Documents:
 
 def _lookup(documents: Documents, stage: Lookup, context: Context) -> Documents:
     here = list(documents)
-    keys = [_keys(document, stage.local) for document in here]
-    wanted = {key: value for each in keys for key, value in each.items()}
+    wanted = [_local_values(document, stage.local) or {sort_key(None): None} for document in here]
+    values = {key: value for each in wanted for key, value in each.items()}
     there: dict[tuple[Any, ...], dict[int, dict[str, Any]]] = {}
-    for number, found in enumerate(context.find(stage.collection, In(stage.foreign, tuple(wanted.values())))):
-        for key in _keys(found, stage.foreign):
+    for number, found in enumerate(context.find(stage.collection, In(stage.foreign, tuple(values.values())))):
+        for key in equal_keys(found, stage.foreign):
             there.setdefault(key, {})[number] = found
-    for document, each in zip(here, keys, strict=True):
+    for document, each in zip(here, wanted, strict=True):
         matching = {number: found for key in each for number, found in there.get(key, {}).items()}
-        joined: dict[str, Any] = _with_value(document, stage.target, [matching[number] for number in sorted(matching)])
-        yield joined
+        yield _with_field(document, stage.target, [matching[number] for number in sorted(matching)])
 
 
-def _keys(document: dict[str, Any], path: Path) -> dict[tuple[Any, ...], Any]:
-    """Return the values at a path, and the elements of arrays there, by their keys; nothing counts as null."""
-    values = [None if value is MISSING else value for value in values_at(document, path)]
-    values += [element for value in values if value.__class__ is list for element in value]
-    return {sort_key(value): value for value in values}
+def _local_values(node: Any, path: Path) -> dict[tuple[Any, ...], Any]:
+    """Return by their keys the values at a path, and the elements of an array there in its place."""
+    if not path:
+        return {sort_key(value): value for value in (node if node.__class__ is list else [node])}
+    if node.__class__ is list:
+        below = (_local_values(item, path) for item in node if item.__class__ is dict)
+        return {key: value for each in below for key, value in each.items()}
+    return _local_values(node[path[0]], path[1:]) if node.__class__ is dict and path[0] in node else {}
 
 
 def _facet(documents: Documents, stage: Facet, context: Context) -> Iterator[dict[str, Any]]:

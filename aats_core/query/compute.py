@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 from typing import Any, TypeAlias
 
 from aats_core.errors import InvalidQuery
@@ -29,8 +30,23 @@ def variables_of(document: Any, now: Any = None) -> dict[str, Any]:
     return {ROOT: document, "NOW": now}
 
 
+_IN_ANY_ORDER = frozenset({"$add", "$multiply"})
+"""Operators whose constants come last, so that null elsewhere is met before a constant of a wrong type."""
+_ASSOCIATIVE = _IN_ANY_ORDER | {"$concat", "$concatArrays"}
+
+
+class _Constant:
+    """Computes to the same value whatever the document."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __call__(self, _: Variables) -> Any:
+        return self.value
+
+
 def _literal(expression: Literal) -> Compute:
-    return lambda _: expression.value
+    return _Constant(expression.value)
 
 
 def _field(expression: Field) -> Compute:
@@ -49,7 +65,7 @@ def _field(expression: Field) -> Compute:
 def _value_at(node: Any, path: Path) -> Any:
     for depth, part in enumerate(path):
         if node.__class__ is list:
-            inner = (_value_at(item, path[depth:]) for item in node if item.__class__ in (dict, list))
+            inner = (_value_at(item, path[depth:]) for item in node if item.__class__ is dict)
             return [value for value in inner if value is not MISSING]
         if node.__class__ is not dict:
             return MISSING
@@ -64,7 +80,7 @@ def _object(expression: MakeObject) -> Compute:
         computed = ((name, compute(variables)) for name, compute in fields)
         return {name: value for name, value in computed if value is not MISSING}
 
-    return make
+    return _folded(make, [compute for _, compute in fields])
 
 
 def _array(expression: MakeArray) -> Compute:
@@ -74,23 +90,77 @@ def _array(expression: MakeArray) -> Compute:
         computed = (compute(variables) for compute in elements)
         return [None if value is MISSING else value for value in computed]
 
-    return make
+    return _folded(make, elements)
 
 
 def _call(expression: Call) -> Compute:
+    if expression.operator == "$switch":
+        return _switch(expression)
     arguments = [computer(argument) for argument in expression.arguments]
     lazy = _LAZY.get(expression.operator)
     if lazy is not None:
-        return lambda variables: lazy(arguments, variables)
-    function = FUNCTIONS[expression.operator]
+        return _folded(lambda variables: lazy(arguments, variables), arguments)
+    if expression.operator in _IN_ANY_ORDER:
+        arguments.sort(key=lambda argument: isinstance(argument, _Constant))
+    if expression.operator in _ASSOCIATIVE:
+        arguments = _with_folded_runs(expression.operator, arguments)
+    return _folded(_function(expression.operator, arguments), arguments)
+
+
+def _function(name: str, arguments: Sequence[Compute]) -> Compute:
+    function = FUNCTIONS[name]
 
     def call(variables: Variables) -> Any:
         try:
             return function([compute(variables) for compute in arguments])
         except (ValueError, TypeError, ArithmeticError) as error:
-            raise InvalidQuery(f"{expression.operator}: {error}") from error
+            raise InvalidQuery(f"{name}: {error}") from error
 
     return call
+
+
+def _with_folded_runs(name: str, arguments: Sequence[Compute]) -> list[Compute]:
+    """Return arguments in which constants that follow each other are computed to one."""
+    result: list[Compute] = []
+    for is_constant, run in groupby(arguments, key=lambda argument: isinstance(argument, _Constant)):
+        each = list(run)
+        result += [_folded(_function(name, each), each)] if is_constant and len(each) > 1 else each
+    return result
+
+
+def _folded(call: Compute, arguments: Sequence[Compute]) -> Compute:
+    """Compute what depends on no document at once, so that it fails even where there is no document."""
+    if not all(isinstance(argument, _Constant) for argument in arguments):
+        return call
+    return _Constant(call({}))
+
+
+def _switch(expression: Call) -> Compute:
+    """Return what takes the first case that holds; of constant cases it is decided at once which can never be taken."""
+    parts = expression.arguments
+    default = computer(parts[-1]) if len(parts) % 2 else None
+    cases: list[tuple[Compute, Compute]] = []
+    for case, then in zip(map(computer, parts[:-1:2]), parts[1::2], strict=False):
+        if isinstance(case, _Constant):
+            if is_true(case.value):
+                default = computer(then)
+                break
+        else:
+            cases.append((case, computer(then)))
+    if not cases:
+        return default or _no_case({})
+
+    def switch(variables: Variables) -> Any:
+        for case, then in cases:
+            if is_true(case(variables)):
+                return then(variables)
+        return (default or _no_case)(variables)
+
+    return switch
+
+
+def _no_case(_: Variables) -> Compute:
+    raise InvalidQuery("$switch: no case holds, and there is no default")
 
 
 def _each(expression: Each) -> Compute:
@@ -118,15 +188,6 @@ def _cond(arguments: Sequence[Compute], variables: Variables) -> Any:
     return arguments[1 if is_true(arguments[0](variables)) else 2](variables)
 
 
-def _switch(arguments: Sequence[Compute], variables: Variables) -> Any:
-    for case, then in zip(arguments[::2], arguments[1::2], strict=False):
-        if is_true(case(variables)):
-            return then(variables)
-    if len(arguments) % 2:
-        return arguments[-1](variables)
-    raise InvalidQuery("$switch: no case holds, and there is no default")
-
-
 def _if_null(arguments: Sequence[Compute], variables: Variables) -> Any:
     for argument in arguments[:-1]:
         value = argument(variables)
@@ -145,7 +206,6 @@ def _or(arguments: Sequence[Compute], variables: Variables) -> bool:
 
 _LAZY: dict[str, Callable[[Sequence[Compute], Variables], Any]] = {
     "$cond": _cond,
-    "$switch": _switch,
     "$ifNull": _if_null,
     "$and": _and,
     "$or": _or,

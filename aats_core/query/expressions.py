@@ -68,9 +68,11 @@ ARITY: dict[str, tuple[int, int]] = {
     **dict.fromkeys(("$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$cmp"), (2, 2)),
     **dict.fromkeys(("$subtract", "$divide", "$mod", "$pow", "$in", "$arrayElemAt", "$split"), (2, 2)),
     **dict.fromkeys(("$abs", "$ceil", "$floor", "$sqrt", "$not", "$size", "$isArray", "$first", "$last"), (1, 1)),
-    **dict.fromkeys(("$toLower", "$toUpper", "$strLenCP", "$type", "$toString", "$toInt", "$toDouble"), (1, 1)),
+    **dict.fromkeys(
+        ("$toLower", "$toUpper", "$strLenCP", "$type", "$toString", "$toInt", "$toLong", "$toDouble"), (1, 1)
+    ),
     **dict.fromkeys(("$year", "$month", "$dayOfMonth", "$hour", "$minute", "$second", "$millisecond"), (1, 1)),
-    **dict.fromkeys(("$reverseArray", "$isNumber", "$objectToArray"), (1, 1)),
+    **dict.fromkeys(("$reverseArray", "$isNumber", "$objectToArray", "$toLong", "$toDecimal"), (1, 1)),
     **dict.fromkeys(("$round", "$trunc"), (1, 2)),
     "$slice": (2, 3),
     "$substrCP": (3, 3),

@@ -116,6 +116,18 @@ def _matches(clause: Matches) -> Test:
     return _at(clause.path, lambda value: value.__class__ is str and search(value) is not None, elements=True)
 
 
+def equal_keys(document: Any, path: Path) -> set[tuple[Any, ...]]:
+    """Return the keys (`sort_key`) of all values that a filter for equality at that path would find."""
+    keys: set[tuple[Any, ...]] = set()
+
+    def gather(value: Any) -> bool:
+        keys.add(sort_key(value))
+        return False
+
+    _any_at(document, path, 0, gather, elements=True)
+    return keys
+
+
 def _modulo(clause: Modulo) -> Test:
     divisor, remainder = clause.divisor, clause.remainder
 

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
-from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
+from datetime import datetime
 from typing import Any, TypeAlias
 
-from aats_core.query.accumulators import average, greatest, least, total
-from aats_core.query.numbers import DECIMALS, added, multiplied
-from aats_core.query.values import MAX_INT, MIN_INT, MISSING, NUMBER, as_decimal, rank, sort_key, type_name
+from aats_core.query import arithmetic, texts
+from aats_core.query.accumulators import average, greatest, least, merged, total
+from aats_core.query.arithmetic import is_null, null_in_null_out, whole
+from aats_core.query.values import MISSING, NUMBER, rank, sort_key, type_name
 
 Function: TypeAlias = Callable[[Sequence[Any]], Any]
 
 _NOTHING = (0,)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
 
 
 def is_true(value: Any) -> bool:
@@ -25,17 +22,6 @@ def is_true(value: Any) -> bool:
     if value is None or value is MISSING:
         return False
     return bool(value) if rank(value) == NUMBER or value.__class__ is bool else True
-
-
-def _is_null(value: Any) -> bool:
-    return value is None or value is MISSING
-
-
-def _null_in_null_out(function: Callable[..., Any]) -> Function:
-    def apply(arguments: Sequence[Any]) -> Any:
-        return None if any(map(_is_null, arguments)) else function(*arguments)
-
-    return apply
 
 
 def _key(value: Any) -> tuple[Any, ...]:
@@ -46,28 +32,10 @@ def _comparing(compare: Callable[[Any, Any], Any]) -> Function:
     return lambda arguments: compare(_key(arguments[0]), _key(arguments[1]))
 
 
-def _number(value: Any) -> Any:
-    if rank(value) != NUMBER:
-        raise TypeError(f"takes numbers, not {value!r}")
-    return value
-
-
-def _string(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"takes strings, not {value!r}")
-    return value
-
-
 def _array(value: Any) -> list[Any]:
     if not isinstance(value, list):
         raise TypeError(f"takes arrays, not {value!r}")
     return value
-
-
-def _whole(value: Any) -> int:
-    if rank(value) != NUMBER or value != int(value):
-        raise ValueError(f"takes whole numbers, not {value!r}")
-    return int(value)
 
 
 def _date(value: Any) -> datetime:
@@ -76,156 +44,44 @@ def _date(value: Any) -> datetime:
     return value
 
 
-# Arithmetic
-
-
-def _add(*values: Any) -> Any:
-    dates = [value for value in values if isinstance(value, datetime)]
-    if len(dates) > 1:
-        raise ValueError("takes one date at most")
-    numbers: Any = 0
-    for value in values:
-        if not isinstance(value, datetime):
-            numbers = added(numbers, _number(value))
-    return dates[0] + round(numbers) * _MILLISECOND if dates else numbers
-
-
-def _subtract(left: Any, right: Any) -> Any:
-    if isinstance(left, datetime):
-        if isinstance(right, datetime):
-            return (left - right) // _MILLISECOND
-        return left - round(_number(right)) * _MILLISECOND
-    return added(_number(left), -_number(right))
-
-
-def _multiply(*values: Any) -> Any:
-    product: Any = 1
-    for value in values:
-        product = multiplied(product, _number(value))
-    return product
-
-
-def _divide(left: Any, right: Any) -> Any:
-    if _number(right) == 0:
-        raise ValueError("cannot divide by zero")
-    if Decimal in (left.__class__, right.__class__):
-        return DECIMALS.divide(as_decimal(_number(left)), as_decimal(right))
-    return float(_number(left)) / float(right)
-
-
-def _mod(left: Any, right: Any) -> Any:
-    if _number(right) == 0:
-        raise ValueError("cannot divide by zero")
-    if Decimal in (left.__class__, right.__class__):
-        return DECIMALS.remainder(as_decimal(_number(left)), as_decimal(right))
-    if float in (_number(left).__class__, right.__class__):
-        return math.fmod(left, right)
-    return int(math.copysign(abs(left) % abs(right), left)) if left else 0
-
-
-def _pow(base: Any, exponent: Any) -> Any:
-    if base.__class__ is int and exponent.__class__ is int and exponent >= 0:
-        power = base**exponent
-        return power if MIN_INT <= power <= MAX_INT else float(power)
-    return float(_number(base)) ** float(_number(exponent))
-
-
-def _rounding(mode: str) -> Function:
-    def apply(value: Any, places: Any = 0) -> Any:
-        digits = _whole(places)
-        if _number(value).__class__ is int and digits >= 0:
-            return value
-        if not (value.is_finite() if isinstance(value, Decimal) else math.isfinite(value)):
-            return value
-        rounded = Decimal(value).quantize(Decimal(1).scaleb(-digits), rounding=mode)
-        return rounded if isinstance(value, Decimal) else type(value)(rounded)
-
-    return _null_in_null_out(apply)
-
-
-def _sqrt(value: Any) -> Any:
-    return _number(value).sqrt() if isinstance(value, Decimal) else math.sqrt(_number(value))
-
-
-# Strings
-
-
-def _concat(*values: Any) -> str:
-    return "".join(map(_string, values))
-
-
-def _cased(change: Callable[[str], str]) -> Function:
-    return lambda arguments: "" if _is_null(arguments[0]) else change(_string(arguments[0]))
-
-
-def _substring(text: Any, start: Any, length: Any) -> str:
-    begin = _whole(start)
-    return _string(text)[begin : begin + _whole(length)]
-
-
-def _to_string(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, datetime):
-        return value.strftime("%Y-%m-%dT%H:%M:%S.") + f"{value.microsecond // 1000:03}Z"
-    if isinstance(value, dict | list | bytes):
-        raise TypeError(f"cannot make a string of {value!r}")
-    return str(value)
-
-
-# Conversions and types
-
-
-def _to_int(value: Any) -> int:
-    if isinstance(value, dict | list | bytes | datetime):
-        raise TypeError(f"cannot make an integer of {value!r}")
-    number = int(value)
-    if not MIN_INT <= number <= MAX_INT:
-        raise ValueError(f"{number} does not fit into 64 bits")
-    return number
-
-
-def _to_double(value: Any) -> float:
-    if isinstance(value, datetime):
-        return float((value - _EPOCH) // _MILLISECOND)
-    if isinstance(value, dict | list | bytes):
-        raise TypeError(f"cannot make a number of {value!r}")
-    return float(value)
-
-
 # Arrays and objects
 
 
 def _element(array: Any, index: Any) -> Any:
-    at = _whole(index)
-    return _array(array)[at] if -len(array) <= at < len(array) else MISSING
+    _array(array)
+    at = whole(index)
+    return array[at] if -len(array) <= at < len(array) else MISSING
 
 
-def _slice(array: Any, first: Any, count: Any = None) -> list[Any]:
-    start = _whole(first)
-    if count is None:
-        return _array(array)[:start] if start >= 0 else _array(array)[start:]
+def _slice(arguments: Sequence[Any]) -> Any:
+    array, first, *rest = arguments
+    if is_null(array) or is_null(first):
+        return None
+    _array(array)
+    start = whole(first)
+    if not rest:
+        return array[:start] if start >= 0 else array[start:]
+    if is_null(rest[0]):
+        return None
+    count = whole(rest[0])
+    if count <= 0:
+        raise ValueError(f"takes a count of at least 1, not {count}")
     begin = start if start >= 0 else max(0, len(array) + start)
-    return _array(array)[begin : begin + _whole(count)]
+    return array[begin : begin + count]
 
 
-def _concat_arrays(*arrays: Any) -> list[Any]:
-    return [item for array in arrays for item in _array(array)]
+def _concat_arrays(arrays: Sequence[Any]) -> list[Any] | None:
+    found: list[Any] = []
+    for array in arrays:
+        if is_null(array):
+            return None
+        found += _array(array)
+    return found
 
 
 def _contains(arguments: Sequence[Any]) -> bool:
     wanted = _key(arguments[0])
     return any(_key(item) == wanted for item in _array(arguments[1]))
-
-
-def _merge_objects(arguments: Sequence[Any]) -> dict[str, Any]:
-    merged: dict[str, Any] = {}
-    for value in arguments:
-        if not _is_null(value):
-            if not isinstance(value, dict):
-                raise TypeError(f"takes objects, not {value!r}")
-            merged.update(value)
-    return merged
 
 
 def _object_to_array(value: Any) -> list[dict[str, Any]]:
@@ -254,49 +110,51 @@ FUNCTIONS: dict[str, Function] = {
     "$lte": _comparing(operator.le),
     "$cmp": _comparing(lambda left, right: (left > right) - (left < right)),
     "$not": lambda arguments: not is_true(arguments[0]),
-    "$add": _null_in_null_out(_add),
-    "$subtract": _null_in_null_out(_subtract),
-    "$multiply": _null_in_null_out(_multiply),
-    "$divide": _null_in_null_out(_divide),
-    "$mod": _null_in_null_out(_mod),
-    "$pow": _null_in_null_out(_pow),
-    "$abs": _null_in_null_out(lambda value: abs(_number(value))),
-    "$sqrt": _null_in_null_out(_sqrt),
-    "$ceil": _rounding(ROUND_CEILING),
-    "$floor": _rounding(ROUND_FLOOR),
-    "$round": _rounding(ROUND_HALF_EVEN),
-    "$trunc": _rounding(ROUND_DOWN),
+    "$add": arithmetic.add,
+    "$subtract": null_in_null_out(arithmetic.subtract),
+    "$multiply": arithmetic.multiply,
+    "$divide": null_in_null_out(arithmetic.divide),
+    "$mod": null_in_null_out(arithmetic.modulo),
+    "$pow": null_in_null_out(arithmetic.power),
+    "$abs": null_in_null_out(arithmetic.absolute),
+    "$sqrt": null_in_null_out(arithmetic.root),
+    "$ceil": arithmetic.ceiling,
+    "$floor": arithmetic.floor,
+    "$round": arithmetic.rounded,
+    "$trunc": arithmetic.truncated,
     "$sum": _over_values(total),
     "$avg": _over_values(average),
     "$min": _over_values(least),
     "$max": _over_values(greatest),
-    "$concat": _null_in_null_out(_concat),
-    "$toLower": _cased(str.lower),
-    "$toUpper": _cased(str.upper),
-    "$strLenCP": lambda arguments: len(_string(arguments[0])),
-    "$substrCP": _null_in_null_out(_substring),
-    "$split": _null_in_null_out(lambda text, separator: _string(text).split(_string(separator))),
+    "$concat": texts.concatenated,
+    "$toLower": texts.lower,
+    "$toUpper": texts.upper,
+    "$strLenCP": lambda arguments: len(texts.string(arguments[0])),
+    "$substrCP": texts.substring,
+    "$split": null_in_null_out(texts.split),
     "$type": lambda arguments: type_name(arguments[0]),
     "$isNumber": lambda arguments: rank(arguments[0]) == NUMBER,
-    "$toString": _null_in_null_out(_to_string),
-    "$toInt": _null_in_null_out(_to_int),
-    "$toDouble": _null_in_null_out(_to_double),
-    "$year": _null_in_null_out(lambda date: _date(date).year),
-    "$month": _null_in_null_out(lambda date: _date(date).month),
-    "$dayOfMonth": _null_in_null_out(lambda date: _date(date).day),
-    "$hour": _null_in_null_out(lambda date: _date(date).hour),
-    "$minute": _null_in_null_out(lambda date: _date(date).minute),
-    "$second": _null_in_null_out(lambda date: _date(date).second),
-    "$millisecond": _null_in_null_out(lambda date: _date(date).microsecond // 1000),
+    "$toString": null_in_null_out(texts.to_string),
+    "$toInt": null_in_null_out(texts.to_int),
+    "$toLong": null_in_null_out(texts.to_long),
+    "$toDecimal": null_in_null_out(texts.to_decimal),
+    "$toDouble": null_in_null_out(texts.to_double),
+    "$year": null_in_null_out(lambda date: _date(date).year),
+    "$month": null_in_null_out(lambda date: _date(date).month),
+    "$dayOfMonth": null_in_null_out(lambda date: _date(date).day),
+    "$hour": null_in_null_out(lambda date: _date(date).hour),
+    "$minute": null_in_null_out(lambda date: _date(date).minute),
+    "$second": null_in_null_out(lambda date: _date(date).second),
+    "$millisecond": null_in_null_out(lambda date: _date(date).microsecond // 1000),
     "$size": lambda arguments: len(_array(arguments[0])),
     "$isArray": lambda arguments: isinstance(arguments[0], list),
-    "$first": _null_in_null_out(lambda array: _element(array, 0)),
-    "$last": _null_in_null_out(lambda array: _element(array, -1)),
-    "$arrayElemAt": _null_in_null_out(_element),
-    "$slice": _null_in_null_out(_slice),
+    "$first": null_in_null_out(lambda array: _element(array, 0)),
+    "$last": null_in_null_out(lambda array: _element(array, -1)),
+    "$arrayElemAt": null_in_null_out(_element),
+    "$slice": _slice,
     "$in": _contains,
-    "$concatArrays": _null_in_null_out(_concat_arrays),
-    "$reverseArray": _null_in_null_out(lambda array: _array(array)[::-1]),
-    "$mergeObjects": _merge_objects,
-    "$objectToArray": _null_in_null_out(_object_to_array),
+    "$concatArrays": _concat_arrays,
+    "$reverseArray": null_in_null_out(lambda array: _array(array)[::-1]),
+    "$mergeObjects": _over_values(merged),
+    "$objectToArray": null_in_null_out(_object_to_array),
 }

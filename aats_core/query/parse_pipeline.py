@@ -29,18 +29,37 @@ from aats_core.query.pipelines import (
     Stage,
     Unwind,
 )
-from aats_core.query.projection import parse_projection
+from aats_core.query.projection import Projection, parse_projection, with_parents
 from aats_core.query.values import sort_key
 
 _ID = "_id"
 _BY_ID = (((_ID,), 1),)
+_NOTHING = Projection(keeps=True, fields={})
+_PAGES = (Skip, Limit)
+_CUTS: dict[type, tuple[type, ...]] = {Sort: (Match,), Project: _PAGES, AddFields: _PAGES, ReplaceRoot: _PAGES}
+"""What may come before a stage although it was written after it, and the outcome be the same."""
 
 
 def parse_pipeline(pipeline: Sequence[Mapping[str, Any]], place: str = "pipeline") -> Pipeline:
     """Return the parsed form of a pipeline; raises `InvalidQuery` where it is not one."""
     if isinstance(pipeline, str) or not isinstance(pipeline, Sequence):
         raise InvalidQuery(f"{place}: a pipeline is an array of stages, not {pipeline!r}")
-    return tuple(stage for index, item in enumerate(pipeline) for stage in _stage(item, f"{place}.{index}"))
+    parsed = [stage for index, item in enumerate(pipeline) for stage in _stage(item, f"{place}.{index}")]
+    return _with_early_cuts(parsed)
+
+
+def _with_early_cuts(stages: list[Stage]) -> Pipeline:
+    """Have stages that leave documents out come before those that would sort or make what is left out then.
+
+    Of orders that follow each other the last counts.
+    """
+    for index in range(1, len(stages)):
+        at = index
+        while at and isinstance(stages[at], _CUTS.get(type(stages[at - 1]), ())):
+            stages[at - 1], stages[at] = stages[at], stages[at - 1]
+            at -= 1
+    pairs = itertools.zip_longest(stages, stages[1:])
+    return tuple(stage for stage, after in pairs if not (isinstance(stage, Sort) and isinstance(after, Sort)))
 
 
 def _stage(stage: object, place: str) -> Sequence[Stage]:
@@ -74,7 +93,8 @@ def _match(operand: Any, place: str) -> Stage:
 def _project(operand: Any, place: str) -> Stage:
     kept: dict[str, Any] = {}
     computed: list[tuple[Path, Expression]] = []
-    for path, value in _leaves(_object(operand, place), (), place):
+    leaves = list(_leaves(_object(operand, place), (), place))
+    for path, value in leaves:
         if isinstance(value, bool | int | float):
             kept[".".join(path)] = value
         else:
@@ -83,10 +103,23 @@ def _project(operand: Any, place: str) -> Stage:
         return Project(parse_projection(kept, place))
     if not all(value or name == _ID for name, value in kept.items()):
         raise InvalidQuery(f"{place}: fields cannot be left out beside computed ones; only _id can")
-    refuse_overlap([*(tuple(name.split(".")) for name in kept), *(path for path, _ in computed)], place)
+    paths = [path for path, _ in leaves]
+    refuse_overlap(paths, place)
     with_id = {} if _ID in kept or any(path == (_ID,) for path, _ in computed) else {_ID: 1}
     wanted = {name: value for name, value in {**with_id, **kept}.items() if value}
-    return Project(parse_projection({_ID: 0, **wanted} if _ID not in wanted else wanted, place), tuple(computed))
+    projection = parse_projection({_ID: 0, **wanted} if _ID not in wanted else wanted, place) if wanted else _NOTHING
+    return Project(with_parents(projection, [path for path, _ in computed]), _in_order(computed, paths))
+
+
+def _in_order(
+    computed: Sequence[tuple[Path, Expression]], paths: Sequence[Path]
+) -> tuple[tuple[Path, Expression], ...]:
+    """Return computed fields in the order in which objects get them: each object's where it was first named."""
+    first: dict[Path, int] = {}
+    for number, path in enumerate(paths):
+        for end in range(1, len(path) + 1):
+            first.setdefault(path[:end], number)
+    return tuple(sorted(computed, key=lambda field: [first[field[0][:end]] for end in range(1, len(field[0]) + 1)]))
 
 
 def _leaves(fields: Mapping[str, Any], above: Path, place: str) -> Iterator[tuple[Path, Any]]:
@@ -95,22 +128,25 @@ def _leaves(fields: Mapping[str, Any], above: Path, place: str) -> Iterator[tupl
         path = above + parse_path(name, f"{place}.{name}")
         if name.startswith("$"):
             raise InvalidQuery(f"{place}.{name}: a field's name cannot begin with $")
-        if isinstance(value, Mapping) and value and not is_operators(value):
-            yield from _leaves(value, path, f"{place}.{name}")
-        else:
+        if not isinstance(value, Mapping) or is_operators(value):
             yield path, value
+        else:
+            yield from _leaves(_object(value, f"{place}.{name}"), path, f"{place}.{name}")
 
 
 def _add_fields(operand: Any, place: str) -> Stage:
     leaves = list(_leaves(_object(operand, place), (), place))
-    refuse_overlap([path for path, _ in leaves], place)
-    return AddFields(tuple((path, parse_expression(value, f"{place}.{'.'.join(path)}")) for path, value in leaves))
+    paths = [path for path, _ in leaves]
+    refuse_overlap(paths, place)
+    computed = [(path, parse_expression(value, f"{place}.{'.'.join(path)}")) for path, value in leaves]
+    return AddFields(_in_order(computed, paths))
 
 
 def _unset(operand: Any, place: str) -> Stage:
     names = [operand] if isinstance(operand, str) else operand
     if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str) for name in names):
         raise InvalidQuery(f"{place}: takes a path or an array of paths, not {operand!r}")
+    refuse_overlap([parse_path(name, place) for name in names], place)
     return Project(parse_projection(dict.fromkeys(names, 0), place))
 
 
@@ -126,8 +162,15 @@ def _replace_with(operand: Any, place: str) -> Stage:
 def _group(operand: Any, place: str) -> Stage:
     if _ID not in _object(operand, place):
         raise InvalidQuery(f"{place}: needs an _id to group by; null makes one group of all")
+    by = operand[_ID]
+    if (
+        isinstance(by, Mapping)
+        and not is_operators(by)
+        and any(isinstance(each, bool | int | float) for each in by.values())
+    ):
+        raise InvalidQuery(f"{place}._id: its fields are paths that begin with $ or operators, not numbers: {by!r}")
     fields = {name: value for name, value in operand.items() if name != _ID}
-    return Group(parse_expression(operand[_ID], f"{place}._id"), _accumulated(fields, place))
+    return Group(parse_expression(by, f"{place}._id"), _accumulated(fields, place))
 
 
 def _accumulated(fields: Mapping[str, Any], place: str) -> tuple[tuple[str, str, Expression], ...]:
@@ -144,6 +187,8 @@ def _accumulated(fields: Mapping[str, Any], place: str) -> tuple[tuple[str, str,
             raise InvalidQuery(f"{where}.{accumulator}: unknown accumulator {accumulator}; known are {known}")
         if accumulator == "$count" and expression != {}:
             raise InvalidQuery(f"{where}.{accumulator}: takes an empty object, not {expression!r}")
+        if isinstance(expression, list | tuple):
+            raise InvalidQuery(f"{where}.{accumulator}: takes one expression, not an array of them")
         found.append((name, accumulator, parse_expression(expression, f"{where}.{accumulator}")))
     return tuple(found)
 
@@ -193,8 +238,14 @@ def _count(operand: Any, place: str) -> Stage:
 
 
 def _sort_by_count(operand: Any, place: str) -> tuple[Stage, ...]:
-    grouped = Group(parse_expression(operand, place), (("count", "$count", Literal(None)),))
+    grouped = Group(_computed(operand, place), (("count", "$count", Literal(None)),))
     return (grouped, Sort(((("count",), -1),)))
+
+
+def _computed(operand: Any, place: str) -> Expression:
+    if not is_operators(operand) and not (isinstance(operand, str) and operand.startswith("$")):
+        raise InvalidQuery(f"{place}: takes a path that begins with $ or an operator, not {operand!r}")
+    return parse_expression(operand, place)
 
 
 def _lookup(operand: Any, place: str) -> Stage:
@@ -222,13 +273,16 @@ def _bucket(operand: Any, place: str) -> tuple[Stage, ...]:
     keys = [sort_key(bound) for bound in bounds]
     if len(bounds) < 2 or any(a >= b or a[0] != b[0] for a, b in itertools.pairwise(keys)):
         raise InvalidQuery(f"{place}.boundaries: takes at least two values of one type, each larger than the last")
-    value = parse_expression(fields["groupBy"], f"{place}.groupBy")
+    value = _computed(fields["groupBy"], f"{place}.groupBy")
     cases: list[Expression] = []
     for low, high in itertools.pairwise(bounds):
         above, below = Call("$gte", (value, Literal(low))), Call("$lt", (value, Literal(high)))
         cases += (Call("$and", (above, below)), Literal(low))
     if "default" in fields:
-        cases.append(Literal(parse_value(fields["default"], f"{place}.default")))
+        default = parse_value(fields["default"], f"{place}.default")
+        if keys[0] <= sort_key(default) < keys[-1]:
+            raise InvalidQuery(f"{place}.default: lies within the boundaries: {default!r}")
+        cases.append(Literal(default))
     output = fields.get("output", {"count": {"$sum": 1}})
     group = Group(Call("$switch", tuple(cases)), _accumulated(output, f"{place}.output"))
     return (group, Sort(_BY_ID))

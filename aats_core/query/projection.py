@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
@@ -10,9 +10,13 @@ import msgspec
 from aats_core.errors import InvalidQuery
 from aats_core.query.filters import Path
 from aats_core.query.paths import parse_path, refuse_overlap
+from aats_core.query.values import MISSING
 
-Tree: TypeAlias = dict[str, Any]
-"""The paths named: for each first part the tree of what follows, or None where the path ends."""
+Tree: TypeAlias = dict[Any, Any]
+"""The paths named: for each first part the tree of what follows, or None where the path ends.
+
+Under `MISSING` there is something where whatever is no object becomes one, for which something is computed.
+"""
 
 _ID = "_id"
 
@@ -69,6 +73,21 @@ def _tree(paths: list[Path], place: str) -> Tree:
     return tree
 
 
+def with_parents(projection: Projection, paths: Sequence[Path]) -> Projection:
+    """Return a projection that also keeps the objects that lead to those paths, and makes them of array elements."""
+    fields = _copy(projection.fields)
+    for path in paths:
+        node = fields
+        for part in path[:-1]:
+            node = node.setdefault(part, {})
+            node[MISSING] = None
+    return Projection(projection.keeps, fields)
+
+
+def _copy(tree: Tree) -> Tree:
+    return {name: below and _copy(below) for name, below in tree.items()}
+
+
 def project(document: Tree, projection: Projection) -> Tree:
     """Return what a projection keeps of a document, which stays as it is, in the order that it has there."""
     return _kept(document, projection.fields) if projection.keeps else _left(document, projection.fields)
@@ -86,6 +105,8 @@ def _kept(document: Tree, tree: Tree) -> Tree:
             result[name] = _kept(value, below)
         elif value.__class__ is list:
             result[name] = _kept_of_array(value, below)
+        elif MISSING in below:
+            result[name] = {}
     return result
 
 
@@ -96,6 +117,8 @@ def _kept_of_array(array: list[Any], tree: Tree) -> list[Any]:
             kept.append(_kept(item, tree))
         elif item.__class__ is list:
             kept.append(_kept_of_array(item, tree))
+        elif MISSING in tree:
+            kept.append({})
     return kept
 
 

@@ -217,6 +217,6 @@ def _decimal(value: Decimal, place: str) -> Decimal:
 
 def as_decimal(value: float | Decimal) -> Decimal:
     """Return a number as a decimal: a float by its 15 significant digits, as MongoDB does."""
-    if value.__class__ is float and math.isfinite(value):
+    if value.__class__ is float and math.isfinite(value) and value:
         return Decimal(f"{value:.14e}")
     return Decimal(value)

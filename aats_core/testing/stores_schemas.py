@@ -29,6 +29,8 @@ TEXTS = (
 class SchemaPromises(StoreHarness[RecordStore]):
     """What a collection is told to hold."""
 
+    lifetime: float = 60.0
+    """Seconds that a document lives in the test of expiry; make it short where time passes as it does."""
     expiry_patience: float = 120.0
     """Seconds after its time within which a document has been deleted."""
 
@@ -126,14 +128,14 @@ class SchemaPromises(StoreHarness[RecordStore]):
     @promise("expiry")
     async def test_documents_are_deleted_after_their_time(self, records: RecordStore) -> None:
         name = self.new_name()
-        await records.ensure(name, Schema(indexes=(Index({"at": 1}, expire_after=60.0),)))
+        await records.ensure(name, Schema(indexes=(Index({"at": 1}, expire_after=self.lifetime),)))
         now = datetime.fromtimestamp(self.now(), UTC)
         await records.insert(name, {"_id": 1, "at": now}, {"_id": 2, "at": "never"}, {"_id": 3})
-        await self.advance_time(30.0)
+        await self.advance_time(self.lifetime / 2)
         later = datetime.fromtimestamp(self.now() + self.expiry_patience, UTC)
         await records.insert(name, {"_id": 4, "at": later})
         assert await records.count(name) == 4
-        await self.advance_time(30.0 + self.expiry_patience)
+        await self.advance_time(self.lifetime / 2 + self.expiry_patience)
         await self.within(self._until(records, name, 3), "an expired document was not deleted")
         assert [each["_id"] for each in await records.find(name, sort={"_id": 1})] == [2, 3, 4]
 

@@ -54,15 +54,35 @@ def names() -> st.SearchStrategy[str]:
     return st.sampled_from(NAMES)
 
 
+def numbers() -> st.SearchStrategy[Any]:
+    """Integers, floats and decimals, equal ones and the largest among them."""
+    return st.sampled_from(_NUMBERS)
+
+
+def strings() -> st.SearchStrategy[str]:
+    """Strings."""
+    return st.sampled_from(_STRINGS)
+
+
+def dates() -> st.SearchStrategy[datetime]:
+    """Instants, to the millisecond."""
+    return st.sampled_from(_DATES)
+
+
+def ids() -> st.SearchStrategy[Any]:
+    """Values for `_id`, some of which equal each other, and arrays, which cannot be one."""
+    return st.one_of(st.integers(0, 4), scalars(), values())
+
+
 def scalars() -> st.SearchStrategy[Any]:
     """Values that are neither objects nor arrays, of every type."""
     return st.one_of(
         st.none(),
         st.booleans(),
-        st.sampled_from(_NUMBERS),
-        st.sampled_from(_STRINGS),
+        numbers(),
+        strings(),
         st.sampled_from(_BYTES),
-        st.sampled_from(_DATES),
+        dates(),
     )
 
 
@@ -146,7 +166,6 @@ def updates() -> st.SearchStrategy[dict[str, Any]]:
 
 
 def _operations() -> st.SearchStrategy[dict[str, Any]]:
-    numbers = st.sampled_from(_NUMBERS)
     pushed = st.fixed_dictionaries(
         {"$each": st.lists(values(), max_size=3)},
         optional={"$position": st.integers(-2, 3), "$slice": st.integers(-3, 3), "$sort": st.sampled_from((1, -1))},
@@ -156,8 +175,8 @@ def _operations() -> st.SearchStrategy[dict[str, Any]]:
         "$set": values(),
         "$setOnInsert": values(),
         "$unset": st.just(""),
-        "$inc": numbers,
-        "$mul": numbers,
+        "$inc": numbers(),
+        "$mul": numbers(),
         "$min": values(),
         "$max": values(),
         "$rename": paths(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.services.kafka import KafkaServer
+from tests.services.mongodb import MongoServer
 from tests.services.nats import NatsServer
 from tests.services.rabbitmq import RabbitServer
 from tests.services.redis import RedisCluster, RedisServer
@@ -12,6 +13,7 @@ SERVERS: dict[str, type[Service]] = {
     server.name: server
     for server in (
         KafkaServer,
+        MongoServer,
         NatsServer,
         RabbitServer,
         RedisServer,
@@ -19,4 +21,4 @@ SERVERS: dict[str, type[Service]] = {
     )
 }
 
-__all__ = ["SERVERS", "KafkaServer", "NatsServer", "RabbitServer", "RedisCluster", "RedisServer"]
+__all__ = ["SERVERS", "KafkaServer", "MongoServer", "NatsServer", "RabbitServer", "RedisCluster", "RedisServer"]

@@ -1,0 +1,107 @@
+"""The MongoDB store: opens a client, and offers records over it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from pymongo.errors import PyMongoError
+
+from aats_core.clock import Clock
+from aats_core.errors import StoreError, StoreUnavailable
+from aats_core.health import Health, HealthStatus
+from aats_core.settings import TeamInfo
+from aats_core.store import Capability, Store
+from aats_store_mongodb.database import Database
+from aats_store_mongodb.driver import Driver, open_driver
+from aats_store_mongodb.failures import NO_REPLICA_SET, translated
+from aats_store_mongodb.records import MongoRecords
+from aats_store_mongodb.settings import MongoSettings
+
+_PROBE = "aats_probe"
+
+
+class MongoStore(Store):
+    """Keeps records in MongoDB; a write is on the disks of a majority of the servers once it returns."""
+
+    Settings: ClassVar[type[MongoSettings]] = MongoSettings
+
+    def __init__(self, settings: MongoSettings, info: TeamInfo, clock: Clock) -> None:
+        self._settings = settings
+        self._info = info
+        self._clock = clock
+        self._database = Database(settings.database, info.namespace, clock, settings.timeout)
+        self._records = MongoRecords(self._database)
+        self._driver: Driver | None = None
+
+    @property
+    def capabilities(self) -> Sequence[Capability]:
+        """Records."""
+        return (self._records,)
+
+    async def connect(self) -> None:
+        """Open the connections; raises `StoreUnavailable` where no server answers, or none is the primary."""
+        driver = self._open()
+        try:
+            with translated("MongoDB"):
+                await driver.client.admin.command("ping")
+        except BaseException:
+            await driver.close()
+            raise
+        self._driver = driver
+        self._database.open(driver)
+
+    def _open(self) -> Driver:
+        settings, milliseconds = self._settings, round(self._settings.timeout * 1000)
+        options: dict[str, Any] = {
+            "appname": f"aats {self._info.name}"[:128],
+            "maxPoolSize": settings.pool_size,
+            "timeoutMS": milliseconds,
+            "serverSelectionTimeoutMS": milliseconds,
+            "connectTimeoutMS": milliseconds,
+        }
+        if settings.username:
+            options["username"] = settings.username
+        if settings.password is not None:
+            options["password"] = settings.password.get_secret_value()
+        try:
+            return open_driver(settings.driver, settings.url.get_secret_value(), options)
+        except ImportError as error:
+            raise StoreUnavailable(f"MongoDB: driver = {settings.driver}: it is not installed ({error})") from error
+        except (PyMongoError, ValueError) as error:
+            raise StoreUnavailable(f"MongoDB: the settings cannot be used: {error}") from error
+
+    async def close(self) -> None:
+        """Finish what was begun and close the connections."""
+        driver, self._driver = self._driver, None
+        if driver is not None:
+            await self._records.drain()
+            await driver.close()
+
+    async def health(self) -> Health:
+        """Say whether the database can be reached and written, and whether it has transactions."""
+        if self._driver is None:
+            return Health(HealthStatus.DOWN, "MongoDB: the store is not open; connect it")
+        try:
+            async with asyncio.timeout(self._settings.timeout):
+                with translated("MongoDB"):
+                    return await self._look(self._driver)
+        except TimeoutError:
+            detail = f"MongoDB: no answer within {self._settings.timeout:g} seconds; a server or the network hangs"
+        except StoreError as error:
+            detail = str(error)
+        return Health(HealthStatus.DOWN, detail)
+
+    async def _look(self, driver: Driver) -> Health:
+        hello = await driver.client.admin.command("hello")
+        probe = self._database.collection(_PROBE)
+        await probe.update_one({"_id": self._info.node}, {"$set": {"time": self._clock.time()}}, upsert=True)
+        if "setName" not in hello and hello.get("msg") != "isdbgrid":
+            return Health(HealthStatus.DEGRADED, f"MongoDB: {NO_REPLICA_SET}")
+        return Health()
+
+    @property
+    def native(self) -> Any:
+        """The driver's own client, PyMongo's or Motor's."""
+        return None if self._driver is None else self._driver.client

@@ -1,0 +1,178 @@
+"""`write`: what is asked for at the same time goes into one transaction, in as few commands as its order allows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import bson
+import msgspec
+from pymongo import DeleteMany, InsertOne, ReplaceOne, UpdateMany, UpdateOne
+from pymongo.errors import PyMongoError
+
+from aats_core.batching import Batcher
+from aats_core.errors import Conflict, StoreError, StoreUnavailable
+from aats_core.store import Delete, Insert, Put, Require, Update, Write
+from aats_store_mongodb.database import Database
+from aats_store_mongodb.failures import TRANSIENT, translate, translated
+from aats_store_mongodb.queries import checked_filter, checked_update, complete, one_id
+from aats_store_mongodb.wire import CODEC
+
+_FENCE = "aats_fence"
+"""A field that a required document has for a moment within the transaction, so that it counts as written there."""
+
+
+class Step(msgspec.Struct, frozen=True):
+    """An operation, checked: a request of the driver's, or for a requirement its filter."""
+
+    collection: str
+    request: Any = None
+    required: dict[str, Any] | None = None
+    single: bool = False
+    """Whether it changes one document at most, and so needs no transaction."""
+
+
+class Writer:
+    """Writes for all callers, one transaction at a time, so that they do not get into each other's way."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._batcher: Batcher[Sequence[Step], None] = Batcher(self._send)
+
+    async def write(self, operations: Sequence[Write]) -> None:
+        """Apply all operations or none; what cannot be applied anywhere is refused before anything is sent."""
+        steps = [_STEPS[operation.__class__](operation) for operation in operations]
+        for step in steps:
+            self._database.full_name(step.collection)
+        if steps:
+            await self._batcher.do(steps)
+
+    async def drain(self) -> None:
+        """Wait until everything that was asked for is written."""
+        await self._batcher.drain()
+
+    async def _send(self, writes: list[Sequence[Step]]) -> list[Any]:
+        """Write all of them in one transaction; where one of them spoils it, each in its own."""
+        try:
+            with translated(writes[0][0].collection, writing=True):
+                return await self._commit(writes)
+        except StoreUnavailable:
+            raise
+        except StoreError as error:
+            if len(writes) == 1:
+                return [error]
+        outcomes: list[Any] = []
+        for write in writes:
+            outcomes += await self._send([write])
+        return outcomes
+
+    async def _commit(self, writes: list[Sequence[Step]]) -> list[Any]:
+        if len(writes) == 1 and len(writes[0]) == 1 and writes[0][0].single:
+            step = writes[0][0]
+            await self._database.collection(step.collection).bulk_write([step.request])
+            return [None]
+        for name in {step.collection for write in writes for step in write}:
+            await self._database.make(name)
+        return await self._database.transact(lambda session: _Gathering(self._database, session).run(writes))
+
+
+class _Gathering:
+    """The changes of one transaction, gathered by collection and sent when a requirement has to see them."""
+
+    def __init__(self, database: Database, session: Any) -> None:
+        self._database = database
+        self._session = session
+        self._requests: dict[str, list[Any]] = {}
+        self._fulfilled: set[tuple[str, bytes]] = set()
+
+    async def run(self, writes: list[Sequence[Step]]) -> list[Any]:
+        """Return for each write None, or the `Conflict` of one that changed nothing; raises what spoils them all."""
+        outcomes = [await self._one(write) for write in writes]
+        for name in list(self._requests):
+            await self._flush(name)
+        return outcomes
+
+    async def _one(self, write: Sequence[Step]) -> Conflict | None:
+        changed = False
+        for step in write:
+            if step.required is None:
+                self._fulfilled = {known for known in self._fulfilled if known[0] != step.collection}
+                self._requests.setdefault(step.collection, []).append(step.request)
+                changed = True
+            elif not await self._holds(step.collection, step.required):
+                conflict = Conflict(f"{step.collection}: no document is as the write requires it")
+                if changed:
+                    raise conflict
+                return conflict
+        return None
+
+    async def _holds(self, name: str, wanted: dict[str, Any]) -> bool:
+        """Tell whether a document matches, and keep it from being changed by others until the commit.
+
+        MongoDB lets a transaction read what another changes meanwhile; only what both write do they conflict over. So
+        the document is written and put back as it was.
+        """
+        asked = (name, bson.encode(wanted, codec_options=CODEC))
+        if asked in self._fulfilled:
+            return True
+        await self._flush(name)
+        target = self._database.collection(name)
+        if not one_id(wanted):
+            found = await target.find_one(wanted, projection={"_id": 1}, session=self._session)
+            if found is None:
+                return False
+            wanted = {"_id": found["_id"]}
+        write_and_restore = [
+            UpdateOne(wanted, {"$set": {_FENCE: True}}),
+            UpdateOne({"_id": wanted["_id"]}, {"$unset": {_FENCE: ""}}),
+        ]
+        done = await target.bulk_write(write_and_restore, session=self._session, bypass_document_validation=True)
+        if done.modified_count < len(write_and_restore):
+            return False
+        self._fulfilled.add(asked)
+        return True
+
+    async def _flush(self, name: str) -> None:
+        """Send what was gathered for a collection; raises the kernel's error where that spoils the transaction."""
+        requests = self._requests.pop(name, None)
+        if not requests:
+            return
+        try:
+            await self._database.collection(name).bulk_write(requests, session=self._session)
+        except PyMongoError as error:
+            if error.has_error_label(TRANSIENT):
+                raise
+            raise translate(error, name, writing=True) from error
+
+
+def _put(operation: Put) -> Step:
+    document = complete(operation.document)
+    return Step(operation.collection, ReplaceOne({"_id": document["_id"]}, document, upsert=True), single=True)
+
+
+def _insert(operation: Insert) -> Step:
+    return Step(operation.collection, InsertOne(complete(operation.document)), single=True)
+
+
+def _update(operation: Update) -> Step:
+    wanted = checked_filter(operation.filter)
+    changes = checked_update(operation.filter, operation.update, upsert=operation.upsert)
+    return Step(operation.collection, UpdateMany(wanted, changes, upsert=operation.upsert), single=one_id(wanted))
+
+
+def _delete(operation: Delete) -> Step:
+    wanted = checked_filter(operation.filter)
+    return Step(operation.collection, DeleteMany(wanted), single=one_id(wanted))
+
+
+def _require(operation: Require) -> Step:
+    return Step(operation.collection, required=checked_filter(operation.filter))
+
+
+_STEPS: dict[type, Callable[[Any], Step]] = {
+    Put: _put,
+    Insert: _insert,
+    Update: _update,
+    Delete: _delete,
+    Require: _require,
+}
