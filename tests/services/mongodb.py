@@ -41,7 +41,8 @@ class MongoServer(Service):
     def answers(self) -> bool:
         """Make it a replica set at first; it answers once it is the primary."""
         url = f"mongodb://127.0.0.1:{self.port}/?directConnection=true"
-        with MongoClient(url, serverSelectionTimeoutMS=200) as client:
+        client: MongoClient[dict[str, object]] = MongoClient(url, serverSelectionTimeoutMS=200)
+        with client:
             try:
                 hello = client.admin.command("hello")
                 if "setName" not in hello:
