@@ -142,6 +142,7 @@ class OrderPromises(BrokerHarness):
             (delivery,) = await self.expect(subscription, "in hand")
             await publish_all(broker, topic, "waiting")
             await broker.publish(topic, number("urgent", priority=1))
+            await asyncio.sleep(self.quiet)  # what is confirmed may still be on its way to the consumer
             await delivery.ack()
             (urgent,) = await self.expect(subscription, "urgent")
             await urgent.ack()

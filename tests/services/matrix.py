@@ -58,7 +58,7 @@ class Matrix:
         self._page.write_text(f"{before}{BEGIN}\n\n{self._table()}\n{END}{after}")
 
     def _table(self) -> str:
-        names = sorted(self._suites)
+        names = sorted({name for name, _, outcome in self._outcomes if outcome != "skipped"})
         lines = [f"| promise | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
         for number, title in PROMISES.items():
             lines.append(f"| {number}. {title} | {' | '.join(self._cell(name, number) for name in names)} |")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 from aats_broker_nats import NatsBroker, NatsSettings
 
@@ -15,6 +17,15 @@ def proxy(service):
 
 
 class TestNatsBroker(BrokerContract):
+    adds: ClassVar = {
+        2: "attempts beyond the first are noted in a stream before the message is handed out",
+        3: "a stream of dead letters",
+        5: "one owner of each group hands out no message of a key before the one before it is settled",
+        6: "the owner hands out the most urgent of the oldest messages that wait",
+        7: "the server is asked to give the message back later, and the client keeps it for the last seconds",
+        9: "a fresh client of the driver after every loss",
+    }
+
     @pytest.fixture(autouse=True)
     def _reach_the_server(self, service, proxy):
         self.proxy = proxy

@@ -14,6 +14,13 @@ from tests.services.proxy import Fault, FaultProxy
 
 
 class TestRabbitBroker(BrokerContract):
+    adds: ClassVar = {
+        3: "attempts are counted beside the server's own, and dead letters kept with reason and time in one queue",
+        5: "a queue with a single active consumer, which hands out of each key only the oldest unsettled message",
+        6: "a quorum queue for each of three bands, and the client's order within what it fetched",
+        7: "a ladder of queues whose messages live equally long, and no server plugin",
+        9: "it connects again with growing pauses, to whichever address answers",
+    }
     short_lease = 1.0
     examples = 12
     proxy: ClassVar[FaultProxy]

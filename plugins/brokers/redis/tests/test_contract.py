@@ -18,6 +18,14 @@ from tests.services.proxy import Fault, FaultProxy
 class ProxiedContract(BrokerContract):
     """The contract of a broker whose connections all go through proxies."""
 
+    adds: ClassVar = {
+        3: "a stream of dead letters for each topic",
+        4: "a script copies a message to the streams of every group in one step",
+        5: "a message waits in a list until the one before it of its key is settled",
+        6: "a stream for each priority of a group",
+        7: "a sorted set, by the server's clock",
+        9: "all addresses are tried, and replicas and nodes of a cluster point on to the right one",
+    }
     proxies: ClassVar[list[FaultProxy]]
 
     def make_broker(self) -> RedisBroker:
