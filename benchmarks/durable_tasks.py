@@ -57,11 +57,11 @@ class Ends:
 
 
 @asynccontextmanager
-async def team() -> AsyncIterator[tuple[Team, Ends]]:
-    """Run a team with one worker agent that takes as many tasks at once as are in flight."""
+async def team(sections: str = "") -> AsyncIterator[tuple[Team, Ends]]:
+    """Run a team with one worker agent that takes as many tasks at once as are in flight, and those sections."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "team.toml"
-        path.write_text(f"[agents.bench]\nreplicas = {IN_FLIGHT}\n")
+        path.write_text(f"[agents.bench]\nreplicas = {IN_FLIGHT}\n{sections}")
         plugin = Plugin(PluginKind.AGENT, "bench", "benchmarks", "0", f"{Worker.__module__}:Worker")
         catalog = Catalog([*discover().plugins, plugin])
         async with Team(load_team_file(path, environ={}, catalog=catalog)) as running:
@@ -76,8 +76,9 @@ async def one(running: Team, ends: Ends) -> None:
     await done
 
 
-async def _throughput() -> float:
-    async with team() as (running, ends):
+async def throughput(sections: str = "") -> float:
+    """Return the tasks a second, from submission to stored result."""
+    async with team(sections) as (running, ends):
         left = iter(range(OURS))
 
         async def client() -> None:
@@ -102,7 +103,7 @@ async def _idle_start() -> float:
 
 
 def ours() -> float:
-    return asyncio.run(_throughput())
+    return asyncio.run(throughput())
 
 
 def ours_idle() -> float:
