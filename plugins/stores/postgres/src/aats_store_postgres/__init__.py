@@ -1,0 +1,1 @@
+"""Keeps records, keys and graphs in a PostgreSQL database."""
