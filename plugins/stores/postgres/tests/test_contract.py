@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from aats_store_postgres import PostgresStore
 from pydantic import SecretStr
-from tests.services import PostgresServer
 
 from aats_core.clock import VirtualClock
 from aats_core.settings import TeamInfo
 from aats_core.testing.stores import GraphStoreContract, KeyValueStoreContract, RecordStoreContract
+from tests.services import PostgresServer
 
 
 class OnOneServer:

@@ -110,11 +110,15 @@ class _Together:
 
     async def write(self, session: Session) -> bool:
         """Write everything, or nothing where a requirement is not fulfilled."""
-        fences, arguments, heads = [], [], []
+        fences: list[str] = []
+        heads: list[str] = []
+        arguments: list[Any] = []
         for number, step in enumerate(self._required):
             collection = self._collections[step.name]
             where = _shifted(step.query.where(collection), len(arguments))
-            heads.append(f"r{number} AS MATERIALIZED (SELECT 1 FROM {collection.table} WHERE {where} LIMIT 1 {self._lock(step)})")
+            heads.append(
+                f"r{number} AS MATERIALIZED (SELECT 1 FROM {collection.table} WHERE {where} LIMIT 1 {self._lock(step)})"
+            )
             fences.append(f"EXISTS (SELECT 1 FROM r{number})")
             arguments += step.query.parameters
         condition = " AND ".join(fences) or "TRUE"
@@ -139,9 +143,7 @@ def _shifted(sql: str, by: int) -> str:
     return re.sub(r"\$(\d+)::", lambda found: f"${int(found[1]) + by}::", sql) if by else sql
 
 
-async def _write_apart(
-    session: Session, calls: Sequence[Call], collections: Collections
-) -> list[StoreError | None]:
+async def _write_apart(session: Session, calls: Sequence[Call], collections: Collections) -> list[StoreError | None]:
     await session.run("BEGIN; SAVEPOINT call")
     outcomes: list[StoreError | None] = []
     for call in calls:

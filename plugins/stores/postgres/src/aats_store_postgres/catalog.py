@@ -126,7 +126,7 @@ class Catalog:
             )
             found = Collection(self.space, number, name, 1, Schema())
             await session.run(
-                f"CREATE TABLE {found.table} (id text COLLATE \"C\" PRIMARY KEY, body text NOT NULL,"
+                f'CREATE TABLE {found.table} (id text COLLATE "C" PRIMARY KEY, body text NOT NULL,'
                 f" doc jsonb NOT NULL GENERATED ALWAYS AS (body::jsonb) STORED);"
                 f"COMMENT ON TABLE {found.table} IS 'documents of {self._namespace}.{name}'"
             )

@@ -94,7 +94,7 @@ def _compare_number(clause: Compare, target: Target, bindings: Bindings) -> Boun
         return exactly(f"{target.kind} = {NAN}") if _includes_equal(clause.comparison) else NEVER
     sign = _SIGNS[clause.comparison]
     parameter = bindings.parameter(clause.operand, numeric, "numeric")
-    return exactly(f"{target.kind} = {NUMBER} AND {target.number} {sign} {parameter}")
+    return exactly(f"{target.number} {sign} {parameter} AND {target.kind} = {NUMBER}")
 
 
 def numeric(number: float | Decimal) -> Decimal:
@@ -105,12 +105,16 @@ def numeric(number: float | Decimal) -> Decimal:
 
 
 def _compare_text(clause: Compare, target: Target, own: int, bindings: Bindings) -> str:
-    """Return a comparison of the first characters, which an index holds, and then of the whole text."""
+    """Return a comparison of the whole text, which is quick, and of what an index holds.
+
+    Where there is no index, PostgreSQL looks at the parts in this order for every document.
+    """
     short = bindings.parameter(clause.operand, prefix_of, "text")
-    parts = [f"{target.kind} = {own}", f"{target.prefix} {_INCLUSIVE[clause.comparison]} {short}"]
     full = bindings.parameter(clause.operand, text_of, "text")
-    parts.append(f"{target.full} {_SIGNS[clause.comparison]} {full}")
-    return " AND ".join(parts)
+    return (
+        f"{target.full} {_SIGNS[clause.comparison]} {full} AND {target.kind} = {own}"
+        f" AND {target.prefix} {_INCLUSIVE[clause.comparison]} {short}"
+    )
 
 
 def text_of(value: Any) -> str:
@@ -133,12 +137,10 @@ def membership(clause: In, target: Target, bindings: Bindings) -> Bounds:
         return any_of([condition(each, target, bindings) for each in equal])
     if operands.kind == values.NUMBER:
         listed = bindings.parameter(operands, _numerics, "numeric[]")
-        return exactly(f"{target.kind} = {NUMBER} AND {target.number} = ANY({listed})")
+        return exactly(f"{target.number} = ANY({listed}) AND {target.kind} = {NUMBER}")
     short = bindings.parameter(operands, _prefixes, "text[]")
     full = bindings.parameter(operands, _texts, "text[]")
-    return exactly(
-        f"{target.kind} = {STRING} AND {target.prefix} = ANY({short}) AND {target.full} = ANY({full})"
-    )
+    return exactly(f"{target.full} = ANY({full}) AND {target.kind} = {STRING} AND {target.prefix} = ANY({short})")
 
 
 def _numerics(numbers: Sequence[int]) -> list[Decimal]:

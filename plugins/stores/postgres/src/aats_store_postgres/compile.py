@@ -26,12 +26,11 @@ from aats_core.query.filters import (
     Not,
     OneValue,
     Or,
-    Path,
     Slot,
     Text,
 )
 from aats_core.query.match import values_of
-from aats_core.query.values import is_nan, rank
+from aats_core.query.values import is_nan
 from aats_store_postgres.bindings import (
     ALWAYS,
     NEVER,
@@ -47,14 +46,13 @@ from aats_store_postgres.codec import json_of
 from aats_store_postgres.comparisons import (
     all_of,
     any_of,
-    compare,
     condition,
     is_about_one_value,
     is_array,
     kind_of,
     negated,
 )
-from aats_store_postgres.expressions import OBJECT, Target, is_expressible, target_at, target_of
+from aats_store_postgres.expressions import Target, is_expressible, target_at, target_of
 from aats_store_postgres.identity import LETTERS, id_key
 from aats_store_postgres.texts import search_terms
 
@@ -123,7 +121,8 @@ class _Documents(_Scope):
             there = f"{target.json} IS NOT NULL"
             return Bounds(f"{there} OR {is_array(target)}", there) if through else exactly(there)
         within = self._of_array(clause, target)
-        head = f"{is_array(target)} AND CASE jsonb_typeof({target.json}) WHEN 'array' THEN "
+        quickly = "" if through else f"jsonb_typeof({target.json}) = 'array' AND "
+        head = f"{quickly}{is_array(target)} AND CASE jsonb_typeof({target.json}) WHEN 'array' THEN "
         array = Bounds(
             f"{head}{within.maybe} ELSE {'TRUE' if through else 'FALSE'} END", f"{head}{within.surely} ELSE FALSE END"
         )

@@ -37,7 +37,7 @@ class Target(msgspec.Struct, frozen=True):
     @property
     def full(self) -> str:
         """The whole text, which compares by its bytes."""
-        return f"({self.text} COLLATE \"C\")"
+        return f'({self.text} COLLATE "C")'
 
     @property
     def order(self) -> tuple[str, ...]:

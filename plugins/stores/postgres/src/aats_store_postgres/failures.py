@@ -72,7 +72,9 @@ def _translate_rest(error: Exception, place: str) -> Exception:
     if isinstance(error, asyncpg.TooManyConnectionsError):
         return StoreUnavailable(f"{place}: the server takes no more connections; lower `pool` or raise max_connections")
     if is_lost(error):
-        return StoreUnavailable(f"{place}: the connection was lost, and whether a write was applied is not known ({error})")
+        return StoreUnavailable(
+            f"{place}: the connection was lost, and whether a write was applied is not known ({error})"
+        )
     if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError):
         return StoreError(f"{place}: {type(error).__name__}: {error}")
     return error

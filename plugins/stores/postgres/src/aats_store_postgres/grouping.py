@@ -45,9 +45,7 @@ class Plan(msgspec.Struct, frozen=True):
             groups = await _grouped(session, collection, self.query, first)
             if groups is not None:
                 return groups, self.rest[1:]
-        found = await reading.find(
-            session, collection, self.query, order=self.order, limit=self.limit, skip=self.skip
-        )
+        found = await reading.find(session, collection, self.query, order=self.order, limit=self.limit, skip=self.skip)
         return found, self.rest
 
 
@@ -70,7 +68,7 @@ def plan(stages: Pipeline, queries: Queries) -> Plan:
 
 
 class _Column(msgspec.Struct, frozen=True):
-    """A field of a group: its expressions in SQL, how many rows show what these do not tell, and what is made of them."""
+    """A field of a group: its expressions in SQL, and how many rows hold values that these do not tell exactly."""
 
     values: tuple[str, ...]
     doubt: str
@@ -78,9 +76,7 @@ class _Column(msgspec.Struct, frozen=True):
     constant: Any = None
 
 
-async def _grouped(
-    session: Session, collection: Collection, query: Query, stage: Group
-) -> list[Document] | None:
+async def _grouped(session: Session, collection: Collection, query: Query, stage: Group) -> list[Document] | None:
     """Return the groups, or None where PostgreSQL would not group or add up these values as MongoDB does.
 
     It does so for groups by null or by a field, and over integers; a decimal, a float, an object or an array among the
@@ -147,20 +143,24 @@ def _column(accumulator: str, expression: Expression) -> _Column | None:
     target = target_at(path)
     if accumulator in _EXTREME:
         return _Column((f"{accumulator[1:]}({target.number})",), _no_integer(target, NULL), accumulator)
-    values = (f"sum({target.number})", f"count({target.number})") if accumulator == "$avg" else (f"sum({target.number})",)
+    values = (
+        (f"sum({target.number})", f"count({target.number})") if accumulator == "$avg" else (f"sum({target.number})",)
+    )
     return _Column(values, _no_integer(target), accumulator)
 
 
 def _no_integer(target: Target, *others: int) -> str:
-    """Return how many rows hold something else than an integer, or a value of the other classes, or for sums nothing."""
+    """Return how many rows hold a number that is no integer or, with other classes, anything but these."""
     whole = f"jsonb_typeof({target.json}) = 'number' AND strpos({target.text}, '.') = 0"
     if others:
-        return f"count(*) FILTER (WHERE NOT coalesce({whole}, FALSE) AND {target.kind} NOT IN ({', '.join(map(str, others))}))"
+        expected = f"{target.kind} IN ({', '.join(map(str, others))})"
+        return f"count(*) FILTER (WHERE NOT (coalesce({whole}, FALSE) OR {expected}))"
     doubtful = f"{target.kind} IN ({ARRAY}, {NUMBER}, {NUMBER - 1})"
     return f"count(*) FILTER (WHERE {doubtful} AND NOT coalesce({whole}, FALSE))"
 
 
 def _odd_key(target: Target) -> str:
     """Return how many rows have a key that JSON does not compare as MongoDB does."""
-    odd = f"{target.kind} IN ({OBJECT}, {ARRAY}) OR jsonb_typeof({target.json}) = 'number' AND strpos({target.text}, '.') > 0"
-    return f"count(*) FILTER (WHERE {odd} OR left({target.text}, 2) IN ('{MARK}n', '{MARK}i', '{MARK}e'))"
+    fraction = f"jsonb_typeof({target.json}) = 'number' AND strpos({target.text}, '.') > 0"
+    tagged = f"left({target.text}, 2) IN ('{MARK}n', '{MARK}i', '{MARK}e')"
+    return f"count(*) FILTER (WHERE {target.kind} IN ({OBJECT}, {ARRAY}) OR {fraction} OR {tagged})"

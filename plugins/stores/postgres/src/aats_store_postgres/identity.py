@@ -59,10 +59,10 @@ def id_key(value: Any) -> str:
     if isinstance(value, bool):
         return f"w{value:d}"
     if isinstance(value, bytes | datetime):
-        return LETTERS[kind] + stored(value)[2:]
+        return f"{LETTERS[kind]}{stored(value)[2:]}"
     if isinstance(value, dict):
         return LETTERS[kind] + msgspec.json.encode(_keyed(value)).decode()
-    return LETTERS[kind] if value is None else LETTERS[kind] + stored(value)
+    return LETTERS[kind] if value is None else f"{LETTERS[kind]}{stored(value)}"
 
 
 def _number_key(value: float | Decimal) -> str:

@@ -64,9 +64,7 @@ async def ensure(session: Session, catalog: Catalog, name: str, schema: Schema) 
 def _merged(old: Schema, wanted: Schema) -> Schema:
     new = {_identity(index): index for index in wanted.indexes}
     kept = tuple(new.pop(_identity(index), index) for index in old.indexes)
-    return Schema(
-        kept + tuple(new.values()), old.json_schema if wanted.json_schema is None else wanted.json_schema
-    )
+    return Schema(kept + tuple(new.values()), old.json_schema if wanted.json_schema is None else wanted.json_schema)
 
 
 def _identity(index: Index) -> tuple[bool, tuple[tuple[str, int], ...]]:

@@ -91,13 +91,16 @@ class PostgresKeyValues(KeyValueStore):
 
     async def increment(self, key: str, by: int = 1) -> int:
         """Add to an integer and return the new value; its time to live stays. `StoreError` where it is no integer."""
-        old = f"CASE WHEN {_LIVES.replace('expires', 'held.expires')} AND held.value <> 'null' THEN held.value::numeric ELSE 0 END"
+        lives = "(held.expires IS NULL OR held.expires > $3)"
+        old = (
+            f"CASE WHEN NOT {lives} OR held.value = 'null' THEN 0"
+            f" WHEN held.value ~ {_INTEGER} THEN held.value::numeric END"
+        )
         sql = (
             f"INSERT INTO {self._keys} AS held (namespace, key, value) VALUES ($1, $2, $4::numeric::text)"
             f" ON CONFLICT (namespace, key) DO UPDATE SET value = ({old} + $4::numeric)::text, bytes = NULL,"
-            f" expires = CASE WHEN held.expires > $3 THEN held.expires END"
-            f" WHERE (NOT {_LIVES.replace('expires', 'coalesce(held.expires, $3 + 1)')} OR held.value = 'null'"
-            f" OR held.value ~ {_INTEGER}) AND {old} + $4::numeric BETWEEN {MIN_INT} AND {MAX_INT} RETURNING value"
+            f" expires = CASE WHEN {lives} THEN held.expires END"
+            f" WHERE {old} + $4::numeric BETWEEN {MIN_INT} AND {MAX_INT} RETURNING value"
         )
         if not MIN_INT <= by <= MAX_INT:
             raise StoreError(f"{key}: {by} does not fit into 64 bits")

@@ -74,13 +74,12 @@ class Pool:
 
     # Work
 
-    async def run(
-        self, work: Callable[[Session], Awaitable[T]], *, repeatable: bool = False, keep: bool = False
-    ) -> T:
+    async def run(self, work: Callable[[Session], Awaitable[T]], *, repeatable: bool = False, keep: bool = False) -> T:
         """Return what some work with a session makes, within the timeout of the settings.
 
-        With `keep` the session stays with the caller. Where others were in its way it is done again, and with `repeatable` also where the connection was lost: work
-        that changes nothing. Raises errors of the kernel, `StoreUnavailable` where the server cannot be reached.
+        With `keep` the session stays with the caller. Where others were in its way the work is done again, and with
+        `repeatable` also where the connection was lost: work that changes nothing. Raises errors of the kernel,
+        `StoreUnavailable` where the server cannot be reached.
         """
         limit = self._settings.timeout
         scope = asyncio.timeout(limit)
@@ -310,5 +309,3 @@ def _place(settings: PostgresSettings) -> str:
     """Return how messages name the database: without user and password."""
     dsn = settings.dsn.get_secret_value()
     return "postgresql://" + dsn.partition("://")[2].rpartition("@")[2].partition("?")[0]
-
-

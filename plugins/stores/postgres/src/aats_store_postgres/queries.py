@@ -59,7 +59,7 @@ class Query:
 
     def is_same(self, other: Query) -> bool:
         """Tell whether both ask the same."""
-        return self._compiled is other._compiled and self.parameters == other.parameters  # noqa: SLF001 - its kind
+        return self._compiled is other._compiled and self.parameters == other.parameters
 
 
 class Queries:

@@ -20,7 +20,6 @@ from aats_core.store import (
     Put,
     Records,
     RecordStore,
-    Require,
     Schema,
     Update,
     UpdateResult,

@@ -32,8 +32,8 @@ class Edges:
         here, there = ("source", "target") if direction is Direction.OUT else ("target", "source")
         of_kind = "AND kind = $3" if len(self._arguments) > 1 else ""
         rows = await self._session.fetch(
-            f"SELECT DISTINCT {there}, {here} FROM {self._table} WHERE graph = $2 AND {here} = ANY($1::text[]) {of_kind}"
-            f" ORDER BY {there}, {here}",
+            f"SELECT DISTINCT {there}, {here} FROM {self._table}"
+            f" WHERE graph = $2 AND {here} = ANY($1::text[]) {of_kind} ORDER BY {there}, {here}",
             list(ids),
             *self._arguments,
         )
@@ -54,7 +54,7 @@ async def reach(edges: Edges, start: str, direction: Direction, depth: int) -> l
 
 
 class _Side:
-    """A breadth-first search from one end of a path: from where each node was reached first, and after how many steps."""
+    """A breadth-first search from one end of a path: from where each node was reached first, in how many steps."""
 
     def __init__(self, start: str, direction: Direction) -> None:
         self.direction = direction

@@ -52,7 +52,7 @@ async def rebuild(session: Session, collection: Collection) -> None:
     """Hold the keys of all documents, for an index that has just become unique or ceased to be."""
     table = collection.unique_table
     await session.run(
-        f"CREATE TABLE IF NOT EXISTS {table} (number integer, key bytea, owner text COLLATE \"C\" NOT NULL"
+        f'CREATE TABLE IF NOT EXISTS {table} (number integer, key bytea, owner text COLLATE "C" NOT NULL'
         f" REFERENCES {collection.table} ON DELETE CASCADE, PRIMARY KEY (number, key));"
         f"CREATE INDEX IF NOT EXISTS unique_{collection.id}_owner ON {table} (owner);"
         f"TRUNCATE {table}"
