@@ -8,7 +8,7 @@ from datetime import datetime
 import asyncpg
 import msgspec
 
-from aats_core.errors import Conflict, DuplicateKey
+from aats_core.errors import Conflict, DuplicateKey, InvalidDocument
 from aats_core.message import new_id
 from aats_core.query import Changes, Clause, updated, upserted
 from aats_core.query.values import identical
@@ -22,6 +22,10 @@ from aats_store_postgres.session import Session
 from aats_store_postgres.validation import validate
 
 REPLACE = " ON CONFLICT (id) DO UPDATE SET body = excluded.body"
+
+
+MOST_CHARACTERS = 2**28 - 1
+"""How long the stored form of a document may be."""
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
@@ -43,7 +47,12 @@ class Updating(msgspec.Struct, frozen=True):
 
 def row_of(document: Document) -> Row:
     """Return a document as it is stored; raises `InvalidDocument` where it cannot be."""
-    return Row(new_key(document["_id"]), encode(document))
+    row = Row(new_key(document["_id"]), encode(document))
+    if len(row.body) > MOST_CHARACTERS:
+        raise InvalidDocument(
+            f"document {document['_id']!r}: {len(row.body)} characters of JSON are larger than PostgreSQL can hold"
+        )
+    return row
 
 
 def with_id(document: Document) -> Document:

@@ -135,10 +135,11 @@ def _untagged(value: Any) -> Any:
         return [_untagged(item) for item in value]
     if kind is not str:
         return value
-    return _UNTAG[value[1]](value[2:]) if value.startswith(MARK) else _string(value)
+    return _UNTAG[value[1]](value[2:]) if value.startswith(MARK) else unescaped(value)
 
 
-def _string(text: str) -> str:
+def unescaped(text: str) -> str:
+    """Return the string that an untagged one stands for."""
     return _UNESCAPED.sub(_unescape, text) if "\1" in text else text
 
 
@@ -146,7 +147,7 @@ _UNTAG = {
     NAN: lambda kind: math.nan if kind == "f" else Decimal("NaN"),
     INFINITY: float,
     DECIMAL: Decimal,
-    STRING: _string,
+    STRING: unescaped,
     BINARY: lambda text: bytes.fromhex(text[8:]),
     DATE: datetime.fromisoformat,
 }

@@ -120,7 +120,11 @@ class _Documents(_Scope):
         if isinstance(clause, Exists):
             there = f"{target.json} IS NOT NULL"
             return Bounds(f"{there} OR {is_array(target)}", there) if through else exactly(there)
-        within = self._of_array(clause, target)
+        contained = self._contained(clause, target)
+        if contained is not None and not through:
+            assert is_about_one_value(clause), "only these can be contained"
+            return any_of([condition(clause, target, self._bindings), contained])
+        within = contained or self._of_array(clause, target)
         quickly = "" if through else f"jsonb_typeof({target.json}) = 'array' AND "
         head = f"{quickly}{is_array(target)} AND CASE jsonb_typeof({target.json}) WHEN 'array' THEN "
         array = Bounds(
@@ -142,9 +146,14 @@ class _Documents(_Scope):
             return ALWAYS
         if _can_be_array(clause):
             return UNKNOWN
-        if isinstance(clause, Compare) and clause.comparison is Comparison.EQ and kind_of(clause.operand) in _CONTAINED:
-            return exactly(f"{target.json} @> {self._bindings.parameter(clause.operand, json_of, 'jsonb')}")
         return self.some(target.json, _about_itself(clause), _Elements)
+
+    def _contained(self, clause: Leaf, target: Target) -> Bounds | None:
+        """Return whether an array holds a value that JSON compares as MongoDB does, which an index may tell."""
+        if isinstance(clause, Compare) and clause.comparison is Comparison.EQ and kind_of(clause.operand) in _CONTAINED:
+            parameter = self._bindings.parameter(clause.operand, json_of, "jsonb")
+            return exactly(f"{target.json} @> {parameter} AND {is_array(target)}")
+        return None
 
 
 class _Rows(_Documents):

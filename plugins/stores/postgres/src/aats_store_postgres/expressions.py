@@ -7,6 +7,7 @@ way to the end of a path, the class is that of an array. Indexes are made of the
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
 import msgspec
@@ -21,6 +22,8 @@ NULL, NAN, NUMBER, STRING, OBJECT, ARRAY, BYTES, FALSE, TRUE, TIME = 10, 19, 20,
 CLASSES = {values.STRING: STRING, values.BINARY: BYTES, values.DATE: TIME}
 """The classes of values that are compared by their text."""
 
+_CONTROL = re.compile("[\x01-\x1f]")
+
 LENGTH = 200
 """So many characters of a text stand in an index."""
 
@@ -33,6 +36,8 @@ class Target(msgspec.Struct, frozen=True):
     kind: str
     number: str
     prefix: str
+    ways: tuple[str, ...]
+    """Whether arrays lie on the way to it, each a condition."""
 
     @property
     def full(self) -> str:
@@ -79,12 +84,16 @@ def _target(json: str, text: str, arrays: list[str]) -> Target:
         f" THEN substr({text}, 3)::numeric END)"
     )
     prefix = f"(CASE WHEN jsonb_typeof({json}) = 'string' THEN left({text}, {LENGTH}) END COLLATE \"C\")"
-    return Target(json, text, f"({kind})", number, prefix)
+    return Target(json, text, f"({kind})", number, prefix, tuple(arrays))
 
 
 def literal(text: str) -> str:
-    """Return a text as a literal of SQL."""
-    return "'" + text.replace("'", "''") + "'"
+    """Return a text as a literal of SQL; control characters, which `bindings` marks parameters with, are escaped."""
+    quoted = text.replace("'", "''")
+    if _CONTROL.search(text) is None:
+        return f"'{quoted}'"
+    escaped = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", quoted.replace("\\", "\\\\"))
+    return f"E'{escaped}'"
 
 
 def is_expressible(path: Path) -> bool:

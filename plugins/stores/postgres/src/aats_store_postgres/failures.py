@@ -41,7 +41,7 @@ def is_lost(error: BaseException) -> bool:
 
 def is_hopeless(error: BaseException) -> bool:
     """Tell whether connecting again will fail as well, until somebody changes the settings."""
-    return isinstance(error, _HOPELESS | ValueError) and not isinstance(error, OSError)
+    return isinstance(error, (*_HOPELESS, ValueError)) and not isinstance(error, OSError)
 
 
 def translate(error: Exception, place: str) -> Exception:

@@ -15,8 +15,8 @@ from aats_core.query.values import MAX_INT, MIN_INT
 from aats_core.store import Document
 from aats_store_postgres import reading
 from aats_store_postgres.catalog import Collection
-from aats_store_postgres.codec import MARK, decode
-from aats_store_postgres.expressions import ARRAY, NULL, NUMBER, OBJECT, Target, is_expressible, target_at
+from aats_store_postgres.codec import MARK, decode, unescaped
+from aats_store_postgres.expressions import Target, is_expressible, target_at
 from aats_store_postgres.queries import Queries, Query
 from aats_store_postgres.reading import Order
 from aats_store_postgres.session import Session
@@ -68,7 +68,7 @@ def plan(stages: Pipeline, queries: Queries) -> Plan:
 
 
 class _Column(msgspec.Struct, frozen=True):
-    """A field of a group: its expressions in SQL, and how many rows hold values that these do not tell exactly."""
+    """A field of a group: its expressions in SQL, and whether a row holds a value that these do not tell exactly."""
 
     values: tuple[str, ...]
     doubt: str
@@ -88,22 +88,21 @@ async def _grouped(session: Session, collection: Collection, query: Query, stage
         return None
     key = target_at(path) if path else None
     known = [column for column in columns if column is not None]
-    doubts = [column.doubt for column in known] + ([_odd_key(key)] if key else [])
+    doubts = [column.doubt for column in known if column.doubt] + ([_doubt(key)] if key else [])
     values = [value for column in known for value in column.values]
-    by = f"coalesce({key.json}, 'null')" if key else "'null'::jsonb"
-    sql = (
-        f"SELECT ({by})::text, {' + '.join(doubts) or '0'}, {', '.join(values) or '0'}"
-        f" FROM {collection.table} WHERE {query.where(collection)} GROUP BY {by}"
-    )
+    by = (f"coalesce(jsonb_typeof({key.json}), 'null')", key.full) if key else ("'null'", "NULL::text")
+    groups = f"GROUP BY {', '.join(by)}" if key else "HAVING count(*) > 0"
+    doubt = " OR ".join(f"({each})" for each in doubts) or "FALSE"
+    selected = ", ".join((*by, f"count(*) FILTER (WHERE {doubt})", *values))
+    sql = f"SELECT {selected} FROM {collection.table} WHERE {query.where(collection)} {groups}"
     rows = await session.fetch(sql, *query.parameters)
-    if any(row[1] for row in rows):
-        return None
-    return [_group(stage, known, row) for row in rows if row[0] is not None]
+    return None if any(row[2] for row in rows) else [_group(stage, known, row) for row in rows]
 
 
 def _group(stage: Group, columns: list[_Column], row: Any) -> Document:
-    made: Document = {"_id": decode(row[0])}
-    at = 2
+    kind, text = row[0], row[1]
+    made: Document = {"_id": unescaped(text) if kind == "string" else decode(text or kind)}
+    at = 3
     for (name, _, _), column in zip(stage.fields, columns, strict=True):
         end = at + len(column.values)
         made[name] = _made(column, row[at:end])
@@ -134,33 +133,26 @@ def _is_null(expression: Expression) -> bool:
 def _column(accumulator: str, expression: Expression) -> _Column | None:
     assert accumulator in ACCUMULATORS, "the pipeline was parsed"
     if accumulator == "$count":
-        return _Column(("count(*)",), "0", "$sum")
+        return _Column(("count(*)",), "", "$sum")
     if accumulator == "$sum" and isinstance(expression, Literal) and expression.value.__class__ is int:
-        return _Column(("count(*)",), "0", "$sum", expression.value)
+        return _Column(("count(*)",), "", "$sum", expression.value)
     path = _path(expression)
     if path is None or accumulator not in (*_NUMERIC, *_EXTREME):
         return None
     target = target_at(path)
+    number = f"CASE WHEN jsonb_typeof({target.json}) = 'number' THEN {target.json}::numeric END"
     if accumulator in _EXTREME:
-        return _Column((f"{accumulator[1:]}({target.number})",), _no_integer(target, NULL), accumulator)
-    values = (
-        (f"sum({target.number})", f"count({target.number})") if accumulator == "$avg" else (f"sum({target.number})",)
+        others = f"jsonb_typeof({target.json}) NOT IN ('number', 'null')"
+        return _Column((f"{accumulator[1:]}({number})",), f"{_doubt(target)} OR {others}", accumulator)
+    values = (f"sum({number})", f"count({number})") if accumulator == "$avg" else (f"sum({number})",)
+    return _Column(values, _doubt(target), accumulator)
+
+
+def _doubt(target: Target) -> str:
+    """Return whether a value, as a key or an addend, is none that JSON compares and adds up as MongoDB does."""
+    ways = "".join(f" WHEN {way} THEN TRUE" for way in target.ways)
+    return (
+        f"CASE{ways} WHEN jsonb_typeof({target.json}) = 'number' THEN scale({target.json}::numeric) > 0"
+        f" WHEN jsonb_typeof({target.json}) = 'string' THEN left({target.text}, 1) = '{MARK}'"
+        f" WHEN jsonb_typeof({target.json}) IN ('object', 'array') THEN TRUE ELSE FALSE END"
     )
-    return _Column(values, _no_integer(target), accumulator)
-
-
-def _no_integer(target: Target, *others: int) -> str:
-    """Return how many rows hold a number that is no integer or, with other classes, anything but these."""
-    whole = f"jsonb_typeof({target.json}) = 'number' AND strpos({target.text}, '.') = 0"
-    if others:
-        expected = f"{target.kind} IN ({', '.join(map(str, others))})"
-        return f"count(*) FILTER (WHERE NOT (coalesce({whole}, FALSE) OR {expected}))"
-    doubtful = f"{target.kind} IN ({ARRAY}, {NUMBER}, {NUMBER - 1})"
-    return f"count(*) FILTER (WHERE {doubtful} AND NOT coalesce({whole}, FALSE))"
-
-
-def _odd_key(target: Target) -> str:
-    """Return how many rows have a key that JSON does not compare as MongoDB does."""
-    fraction = f"jsonb_typeof({target.json}) = 'number' AND strpos({target.text}, '.') > 0"
-    tagged = f"left({target.text}, 2) IN ('{MARK}n', '{MARK}i', '{MARK}e')"
-    return f"count(*) FILTER (WHERE {target.kind} IN ({OBJECT}, {ARRAY}) OR {fraction} OR {tagged})"

@@ -101,10 +101,11 @@ class Pool:
                 lost = await self._take_back(session, error)
                 if not isinstance(error, Exception):
                     raise
+                again = isinstance(error, ROLLED_BACK) or (lost and repeatable)
                 if isinstance(error, STALE):
-                    stale += 1
                     self.on_stale()
-                again = isinstance(error, ROLLED_BACK) or (lost and repeatable) or 0 < stale <= _LOOKS
+                    stale += 1
+                    again = stale <= _LOOKS
                 if not again or self._closed:
                     wrong = translate(error, self.place)
                     if wrong is error:

@@ -7,6 +7,7 @@ from typing import Any
 
 from aats_core.errors import InvalidQuery
 from aats_core.query import Clause, Prepared, matcher
+from aats_core.query.filters import And, Text
 from aats_core.query.shape import bound
 from aats_store_postgres.bindings import TEXT_INDEX, Condition
 from aats_store_postgres.catalog import Collection
@@ -55,11 +56,18 @@ class Query:
 
     def matcher(self) -> Callable[[Any], bool]:
         """Return a function that tells whether a document matches."""
-        return matcher(bound(self._compiled.clause, self._values))
+        return matcher(bound(_without_text(self._compiled.clause), self._values))
 
     def is_same(self, other: Query) -> bool:
         """Tell whether both ask the same."""
         return self._compiled is other._compiled and self.parameters == other.parameters
+
+
+def _without_text(clause: Clause) -> Clause:
+    """Return a filter without the search for text that all of it depends on: PostgreSQL has done that exactly."""
+    if isinstance(clause, And):
+        return And(tuple(map(_without_text, clause.clauses)))
+    return And(()) if isinstance(clause, Text) else clause
 
 
 class Queries:

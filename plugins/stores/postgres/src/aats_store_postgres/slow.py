@@ -43,11 +43,20 @@ class SlowLog:
         if sql.lstrip().startswith(_PLANNED):
 
             async def work(session: Session) -> str:
-                rows = await session.connection.fetch(f"EXPLAIN {sql}", *arguments)
-                return "\n".join(row[0] for row in rows)
+                return await _plan(session, sql, len(arguments))
 
             try:
-                plan = await self._pool.run(work)
+                plan = await self._pool.run_aside(work)
             except StoreError as error:
                 plan = str(error)
         log.warning("a statement took %.3f s: %s\nits plan: %s", seconds, sql, plan)
+
+
+async def _plan(session: Session, sql: str, count: int) -> str:
+    """Return the plan for whatever arguments, so that it shows none of them."""
+    run = session.connection.execute
+    await run(f"BEGIN; SET LOCAL plan_cache_mode = force_generic_plan; PREPARE aats_slow AS {sql}")
+    arguments = f"({', '.join(['NULL'] * count)})" if count else ""
+    rows = await session.connection.fetch(f"EXPLAIN EXECUTE aats_slow{arguments}")
+    await run("COMMIT; DEALLOCATE aats_slow")
+    return "\n".join(row[0] for row in rows)
