@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from aats_store_postgres import PostgresStore
+from aats_store_postgres import PostgresStore, changes
 
 from aats_core.clock import RealClock
 from aats_core.errors import InvalidDocument, StoreError, StoreUnavailable
@@ -266,21 +266,24 @@ def test_a_refusal_of_the_server_says_what_to_change(server: Any, tmp_path: Any,
     asyncio.run(scenario())
 
 
-def test_what_is_too_large_for_the_server_is_refused_and_harms_no_other(opened: Any) -> None:
+def test_what_is_too_large_for_the_server_is_refused_and_harms_no_other(
+    opened: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def scenario() -> None:
         name = f"large_{new_id()}"
         async with opened() as store:
             records = records_of(store)
             await records.ensure(name, Schema(indexes=(Index({"text": 1}, text=True),)))
-            many_words = {"_id": "words", "text": " ".join(f"word{number}" for number in range(200_000))}
+            many_words = {"_id": "words", "text": " ".join(f"word{number}" for number in range(120_000))}
             ends = await asyncio.gather(
                 records.insert(name, many_words), records.insert(name, {"_id": "small"}), return_exceptions=True
             )
             assert isinstance(ends[0], StoreError)
             assert "larger than PostgreSQL can hold" in str(ends[0])
             assert ends[1] == ["small"]
+            monkeypatch.setattr(changes, "MOST_CHARACTERS", 1000)
             with pytest.raises(InvalidDocument, match="larger than PostgreSQL can hold"):
-                await records.insert(name, {"_id": "huge", "blob": b"x" * 2**27})
+                await records.insert(name, {"_id": "huge", "text": "x" * 1000})
             assert await records.find(name) == [{"_id": "small"}]
 
     asyncio.run(scenario())
