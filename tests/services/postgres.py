@@ -18,7 +18,7 @@ from tests.services.service import Service, ServiceError
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 USER = "postgres"
 PASSWORD = "secret"
-_SSL_REQUEST = struct.pack("!ii", 8, 80877103)
+_STARTING_UP = b"57P03"
 
 
 class PostgresServer(Service):
@@ -67,13 +67,11 @@ class PostgresServer(Service):
             raise ServiceError(f"initdb failed:\n{done.stdout}{done.stderr}")
 
     def answers(self) -> bool:
-        """Ask for TLS, which every server that is up answers, and look whether it would take a session."""
+        """Ask for a session: it answers, be it with a refusal, unless it still starts up or recovers."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
-            connection.sendall(_SSL_REQUEST)
-            if connection.recv(1) not in (b"N", b"S"):
-                return False
             connection.sendall(_startup(user=USER, database="postgres"))
-            return connection.recv(1) == b"R"  # it asks for the password; an error while it starts up or recovers
+            answer = connection.recv(1024)
+            return bool(answer) and _STARTING_UP not in answer
 
     def address(self, port: int) -> str:
         """Return the URL of its first database."""

@@ -45,12 +45,17 @@ class Pool:
         self._closed = True
         self._slow = SlowLog(self)
         self._aside = asyncio.Lock()
+        self.address: dict[str, Any] = {}
         self.place = _place(settings)
         self.timeout = settings.timeout
         self.on_stale: Callable[[], None] = _ignore
 
     async def open(self) -> None:
-        """Connect once, to find out whether that works; raises `StoreUnavailable` where it does not."""
+        """Connect once, to find out whether that works.
+
+        Raises `StoreUnavailable` where it does not, and `SettingsError` for files that cannot be used.
+        """
+        self.address = _address(self._settings)
         self._closed = False
         try:
             async with asyncio.timeout(self._settings.timeout):
@@ -138,7 +143,7 @@ class Pool:
         while True:
             connection = None
             try:
-                connection = await connect(self._settings)
+                connection = await _connect(self._settings, self.address)
                 return await work(Session(connection, self._settings.slow, self._slow))
             except Exception as error:
                 if not (is_lost(error) or isinstance(error, ROLLED_BACK)) or is_hopeless(error):
@@ -204,7 +209,7 @@ class Pool:
         """Open a connection; returns None where that failed and may work the next time."""
         self._count += 1
         try:
-            connection = await connect(self._settings)
+            connection = await _connect(self._settings, self.address)
         except BaseException as error:
             self._count -= 1
             self._hand_on(None)
@@ -270,15 +275,20 @@ class Pool:
         )
 
 
-async def connect(settings: PostgresSettings, **options: Any) -> Connection:
+def _address(settings: PostgresSettings) -> dict[str, Any]:
+    """Return where the server is and how it is spoken to, as the driver takes it."""
+    tls = {} if settings.tls is None else {"ssl": settings.tls.context()}
+    return {"dsn": settings.dsn.get_secret_value(), "target_session_attrs": "read-write", **tls}
+
+
+async def _connect(settings: PostgresSettings, address: dict[str, Any]) -> Connection:
     """Open a connection as all of them are: it ends statements that take too long by itself."""
     milliseconds = str(int(settings.timeout * 1000))
     return await asyncpg.connect(
-        settings.dsn.get_secret_value(),
+        **address,
         timeout=settings.timeout,
         statement_cache_size=settings.prepared,
         max_cacheable_statement_size=1024 * 64,
-        target_session_attrs="read-write",
         server_settings={
             "application_name": "aats",
             "statement_timeout": milliseconds,
@@ -286,7 +296,6 @@ async def connect(settings: PostgresSettings, **options: Any) -> Connection:
             "standard_conforming_strings": "on",
             "client_encoding": "utf8",
             "jit": "off",
-            **options,
         },
     )
 

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field, SecretStr
 
 from aats_core.settings import Seconds, StoreSettings
+from aats_core.tls import TlsSettings
 
 
 class PostgresSettings(StoreSettings):
@@ -28,6 +29,13 @@ class PostgresSettings(StoreSettings):
             examples=["aats"],
         ),
     ] = "aats"
+    tls: Annotated[
+        TlsSettings | None,
+        Field(
+            description="TLS with files of its own; without this section `sslmode` in `dsn` decides.",
+            examples=[{"ca": "/etc/ssl/postgres-ca.pem"}],
+        ),
+    ] = None
     pool: Annotated[int, Field(ge=2, le=500, description="Connections at most.", examples=[20])] = 10
     prepared: Annotated[
         int,

@@ -72,9 +72,7 @@ class PostgresStore(Store):
         except BaseException:
             await self._pool.close()
             raise
-        self._native = await asyncpg.create_pool(
-            self._settings.dsn.get_secret_value(), min_size=0, max_size=_NATIVE_CONNECTIONS
-        )
+        self._native = await asyncpg.create_pool(**self._pool.address, min_size=0, max_size=_NATIVE_CONNECTIONS)
         self._sweeping = asyncio.create_task(self._expiry.run())
 
     async def _prepare(self, session: Session) -> None:
