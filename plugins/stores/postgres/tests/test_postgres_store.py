@@ -272,6 +272,17 @@ class TestQueries:
 
         run(scenario, opened)
 
+    def test_many_who_ask_for_single_documents_get_their_own(self, opened: Any) -> None:
+        async def scenario(records: Any, _: Any) -> None:
+            name, other = f"one_{new_id()}", f"other_{new_id()}"
+            for each in (name, other):
+                await records.insert(each, *({"_id": number, "in": each} for number in range(50)))
+            asked = [(each, number) for number in range(100) for each in (name, other)]
+            found = await asyncio.gather(*(records.find(each, {"_id": number}, limit=1) for each, number in asked))
+            assert found == [[{"_id": n, "in": each}] if n < 50 else [] for each, n in asked]
+
+        run(scenario, opened, pool=2)
+
     def test_many_documents_are_streamed(self, opened: Any) -> None:
         async def scenario(records: Any, _: Any) -> None:
             name = f"stream_{new_id()}"

@@ -46,8 +46,9 @@ async def ensure(session: Session, catalog: Catalog, name: str, schema: Schema) 
 
     An index over the same fields is replaced where it differs. Existing documents are not held to a new JSON Schema
     before they are written again. Raises `DuplicateKey` where documents share a key of a new unique index.
+    The session has to be one that nobody uses afterwards: its statements may take any time.
     """
-    await session.run("BEGIN;" + locking(catalog.space))
+    await session.run("SET statement_timeout = 0; BEGIN;" + locking(catalog.space))
     old = await catalog.find(session, name)
     assert old is not None, "the collection has been made before"
     merged = _merged(old.schema, schema)

@@ -27,7 +27,8 @@ from aats_core.store import Document, Filter, Records, UpdateResult
 from aats_store_postgres import changes, grouping, reading
 from aats_store_postgres.catalog import Collection, check_name
 from aats_store_postgres.changes import Row, Updating, row_of, with_id
-from aats_store_postgres.queries import Queries
+from aats_store_postgres.queries import Queries, Query
+from aats_store_postgres.reading import Order
 from aats_store_postgres.session import Session
 
 T = TypeVar("T")
@@ -83,11 +84,16 @@ class Operations(Records):
         kept = parse_projection(projection) if projection else None
         _check_page(limit, skip)
 
+        found = await self._find(check_name(collection), query, order, limit, skip)
+        return found if kept is None else [project(document, kept) for document in found]
+
+    async def _find(self, name: str, query: Query, order: Order, limit: int | None, skip: int) -> list[Document]:
+        """Return the documents that match, in that order."""
+
         async def read(session: Session, known: Collection | None) -> list[Document]:
             return await reading.find(session, known, query, order=order, limit=limit, skip=skip)
 
-        found = await self._read(check_name(collection), read)
-        return found if kept is None else [project(document, kept) for document in found]
+        return await self._read(name, read)
 
     async def update(
         self,

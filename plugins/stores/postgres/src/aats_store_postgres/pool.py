@@ -50,6 +50,11 @@ class Pool:
         self.timeout = settings.timeout
         self.on_stale: Callable[[], None] = _ignore
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether all connections are in use, and there can be no more."""
+        return not self._idle and self._count >= self._settings.pool
+
     async def open(self) -> None:
         """Connect once, to find out whether that works.
 
@@ -122,17 +127,21 @@ class Pool:
                 return result
             pause = await _wait(pause)
 
-    async def run_aside(self, work: Callable[[Session], Awaitable[T]]) -> T:
-        """Return what some work makes with a connection of its own, which it never waits for; for rare work."""
+    async def run_aside(self, work: Callable[[Session], Awaitable[T]], *, timeout: float | None = None) -> T:
+        """Return what some work makes with a connection of its own, which it never waits for; for rare work.
+
+        It may take as long as the settings say, or with `timeout` longer.
+        """
+        limit = timeout or self._settings.timeout
         async with self._aside:
             if self._closed:
                 raise self._not_connected()
             try:
-                async with asyncio.timeout(self._settings.timeout):
+                async with asyncio.timeout(limit):
                     return await self._try_aside(work)
             except Exception as error:
                 if isinstance(error, TimeoutError):
-                    raise self._late(self._settings.timeout) from error
+                    raise self._late(limit) from error
                 wrong = translate(error, self.place)
                 if wrong is error:
                     raise

@@ -40,6 +40,11 @@ class Query:
         return self._compiled.condition.exact
 
     @property
+    def sql(self) -> str:
+        """The SQL, in which the full-text index is not named yet."""
+        return self._compiled.condition.sql
+
+    @property
     def searches(self) -> bool:
         """Whether it needs a full-text index."""
         return self._compiled.condition.searches

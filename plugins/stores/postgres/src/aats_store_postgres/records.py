@@ -31,8 +31,10 @@ from aats_store_postgres.catalog import Catalog, Collection, check_name
 from aats_store_postgres.changes import Row, row_of, with_id
 from aats_store_postgres.failures import translate
 from aats_store_postgres.operations import Change, Operations, Read
+from aats_store_postgres.points import Points
 from aats_store_postgres.pool import Pool
-from aats_store_postgres.queries import Queries
+from aats_store_postgres.queries import Queries, Query
+from aats_store_postgres.reading import Order
 from aats_store_postgres.session import Session
 from aats_store_postgres.transaction import Transaction
 
@@ -43,6 +45,9 @@ _LANES = 2
 
 _FEW = 50
 """Documents of one insert that may share a commit with others; more are copied in a transaction of their own."""
+
+_LONGEST_ENSURE = 3600.0
+"""Seconds that making the indexes of a large collection may take."""
 
 _UPSERTS = 3
 """Attempts of an upsert, where another client makes the document in between."""
@@ -56,11 +61,13 @@ class PostgresRecords(Operations, RecordStore):
         self._pool = pool
         self._catalog = catalog
         self._transaction_timeout = transaction_timeout
+        self._points = Points(pool, catalog)
         self._batches: Batcher[Call, None] = Batcher(self._write_batch, lanes=_LANES)
 
     async def drain(self) -> None:
         """Wait until all writes that were begun have ended."""
         await self._batches.drain()
+        await self._points.drain()
 
     # Writes
 
@@ -134,6 +141,11 @@ class PostgresRecords(Operations, RecordStore):
 
     # Reads
 
+    async def _find(self, name: str, query: Query, order: Order, limit: int | None, skip: int) -> list[Document]:
+        if not skip and limit != 0 and self._points.takes(query):
+            return await self._points.find(name, query)
+        return await super()._find(name, query, order, limit, skip)
+
     async def _read(self, name: str, read: Read[T]) -> T:
         async def work(session: Session) -> T:
             return await read(session, self._catalog.get(name) or await self._catalog.find(session, name))
@@ -148,14 +160,14 @@ class PostgresRecords(Operations, RecordStore):
         PostgreSQL sorts: by the class of a value first, objects and arrays in no order among each other.
         """
         query, order = self._queries.query(filter), parse_sort(sort or {}, "sort")
-        session = await self._pool.acquire()
+        check_name(collection)
+        session = await self._pool.begin("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         try:
-            known = self._catalog.get(check_name(collection)) or await self._catalog.find(session, collection)
+            known = self._catalog.get(collection) or await self._catalog.find(session, collection)
             if known is not None:
-                await session.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
                 async for document in reading.stream(session, known, query, order):
                     yield document
-                await session.run("COMMIT")
+            await session.run("COMMIT")
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             raise translate(error, self._pool.place) from error
         finally:
@@ -187,4 +199,6 @@ class PostgresRecords(Operations, RecordStore):
         """Make the collection and what it lacks of the schema; indexes that the schema does not name stay."""
         indexes.check(check_name(collection), schema)
         await self._made(collection)
-        await self._pool.run_aside(lambda session: indexes.ensure(session, self._catalog, collection, schema))
+        await self._pool.run_aside(
+            lambda session: indexes.ensure(session, self._catalog, collection, schema), timeout=_LONGEST_ENSURE
+        )
