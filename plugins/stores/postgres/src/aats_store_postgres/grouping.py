@@ -7,7 +7,6 @@ from typing import Any
 import msgspec
 
 from aats_core.query import Clause
-from aats_core.query.accumulators import ACCUMULATORS
 from aats_core.query.expressions import Expression, Field, Literal
 from aats_core.query.filters import And, Path
 from aats_core.query.pipelines import Count, Group, Limit, Match, Pipeline, Skip, Sort
@@ -16,7 +15,7 @@ from aats_core.store import Document
 from aats_store_postgres import reading
 from aats_store_postgres.catalog import Collection
 from aats_store_postgres.codec import MARK, decode, unescaped
-from aats_store_postgres.expressions import Target, is_expressible, target_at
+from aats_store_postgres.expressions import is_expressible, target_at
 from aats_store_postgres.queries import Queries, Query
 from aats_store_postgres.reading import Order
 from aats_store_postgres.session import Session
@@ -68,12 +67,49 @@ def plan(stages: Pipeline, queries: Queries) -> Plan:
 
 
 class _Column(msgspec.Struct, frozen=True):
-    """A field of a group: its expressions in SQL, and whether a row holds a value that these do not tell exactly."""
+    """A field of a group: its aggregates in SQL, what else makes a row doubtful, and what becomes of it."""
 
     values: tuple[str, ...]
-    doubt: str
     accumulator: str
-    constant: Any = None
+    doubt: str = ""
+    constant: int = 1
+
+
+class _Fields:
+    """The fields that a group is made of: for each its type `t`, text `s`, number `n`, and whether it is in doubt `d`.
+
+    In doubt is a value that JSON does not compare or add up as MongoDB does. Each level of the query computes from the
+    one below, so that nothing is taken out of a document twice.
+    """
+
+    def __init__(self) -> None:
+        self._paths: dict[Path, int] = {}
+
+    def number_of(self, path: Path) -> int:
+        """Return the number of a field's columns."""
+        return self._paths.setdefault(path, len(self._paths))
+
+    @property
+    def doubts(self) -> list[str]:
+        """The columns that tell of doubt."""
+        return [f"d{number}" for number in self._paths.values()]
+
+    def source(self, table: str, where: str) -> str:
+        """Return the query that has all those columns."""
+        values, columns = ["1"], ["1"]
+        for path, number in self._paths.items():
+            target = target_at(path)
+            values += [f"{target.json} AS j{number}", f"{' OR '.join(target.ways) or 'FALSE'} AS w{number}"]
+            kind, text = f"jsonb_typeof(j{number})", f"(j{number} #>> '{{}}') COLLATE \"C\""
+            columns += [f"{kind} AS t{number}", f"{text} AS s{number}"]
+            columns.append(f"CASE WHEN {kind} = 'number' THEN j{number}::numeric END AS n{number}")
+            columns.append(
+                f"w{number} OR CASE {kind} WHEN 'number' THEN scale(j{number}::numeric) > 0 WHEN 'string' THEN"
+                f" left(j{number} #>> '{{}}', 1) = '{MARK}' WHEN 'object' THEN TRUE WHEN 'array' THEN TRUE"
+                f" ELSE FALSE END AS d{number}"
+            )
+        taken = f"SELECT {', '.join(values)} FROM {table} WHERE {where} OFFSET 0"
+        return f"(SELECT {', '.join(columns)} FROM ({taken}) AS taken OFFSET 0) AS fields"
 
 
 async def _grouped(session: Session, collection: Collection, query: Query, stage: Group) -> list[Document] | None:
@@ -82,20 +118,24 @@ async def _grouped(session: Session, collection: Collection, query: Query, stage
     It does so for groups by null or by a field, and over integers; a decimal, a float, an object or an array among the
     values leaves it to Python.
     """
-    columns = [_column(accumulator, expression) for _, accumulator, expression in stage.fields]
+    fields = _Fields()
+    columns = [_column(accumulator, expression, fields) for _, accumulator, expression in stage.fields]
     path = _path(stage.id)
     if not (path or _is_null(stage.id)) or not all(columns):
         return None
-    key = target_at(path) if path else None
     known = [column for column in columns if column is not None]
-    doubts = [column.doubt for column in known if column.doubt] + ([_doubt(key)] if key else [])
-    values = [value for column in known for value in column.values]
-    by = (f"coalesce(jsonb_typeof({key.json}), 'null')", key.full) if key else ("'null'", "NULL::text")
-    groups = f"GROUP BY {', '.join(by)}" if key else "HAVING count(*) > 0"
-    doubt = " OR ".join(f"({each})" for each in doubts) or "FALSE"
-    selected = ", ".join((*by, f"count(*) FILTER (WHERE {doubt})", *values))
-    sql = f"SELECT {selected} FROM {collection.table} WHERE {query.where(collection)} {groups}"
-    rows = await session.fetch(sql, *query.parameters)
+    by = ("'null'", "NULL::text")
+    groups = "HAVING count(*) > 0"
+    if path:
+        key = fields.number_of(path)
+        by = (f"coalesce(t{key}, 'null')", f"s{key}")
+        groups = f"GROUP BY {', '.join(by)}"
+    doubt = " OR ".join(fields.doubts + [column.doubt for column in known if column.doubt]) or "FALSE"
+    selected = ", ".join(
+        (*by, f"count(*) FILTER (WHERE {doubt})", *(each for column in known for each in column.values))
+    )
+    source = fields.source(collection.table, query.where(collection))
+    rows = await session.fetch(f"SELECT {selected} FROM {source} {groups}", *query.parameters)
     return None if any(row[2] for row in rows) else [_group(stage, known, row) for row in rows]
 
 
@@ -116,7 +156,7 @@ def _made(column: _Column, found: Any) -> Any:
     if column.accumulator == "$avg":
         total, count = found
         return float(total) / count if count else None
-    total = int(found[0] or 0) * (1 if column.constant is None else column.constant)
+    total = int(found[0] or 0) * column.constant
     return total if MIN_INT <= total <= MAX_INT else float(total)
 
 
@@ -130,29 +170,16 @@ def _is_null(expression: Expression) -> bool:
     return isinstance(expression, Literal) and expression.value is None
 
 
-def _column(accumulator: str, expression: Expression) -> _Column | None:
-    assert accumulator in ACCUMULATORS, "the pipeline was parsed"
+def _column(accumulator: str, expression: Expression, fields: _Fields) -> _Column | None:
     if accumulator == "$count":
-        return _Column(("count(*)",), "", "$sum")
+        return _Column(("count(*)",), "$sum")
     if accumulator == "$sum" and isinstance(expression, Literal) and expression.value.__class__ is int:
-        return _Column(("count(*)",), "", "$sum", expression.value)
+        return _Column(("count(*)",), "$sum", constant=expression.value)
     path = _path(expression)
     if path is None or accumulator not in (*_NUMERIC, *_EXTREME):
         return None
-    target = target_at(path)
-    number = f"CASE WHEN jsonb_typeof({target.json}) = 'number' THEN {target.json}::numeric END"
+    number = fields.number_of(path)
     if accumulator in _EXTREME:
-        others = f"jsonb_typeof({target.json}) NOT IN ('number', 'null')"
-        return _Column((f"{accumulator[1:]}({number})",), f"{_doubt(target)} OR {others}", accumulator)
-    values = (f"sum({number})", f"count({number})") if accumulator == "$avg" else (f"sum({number})",)
-    return _Column(values, _doubt(target), accumulator)
-
-
-def _doubt(target: Target) -> str:
-    """Return whether a value, as a key or an addend, is none that JSON compares and adds up as MongoDB does."""
-    ways = "".join(f" WHEN {way} THEN TRUE" for way in target.ways)
-    return (
-        f"CASE{ways} WHEN jsonb_typeof({target.json}) = 'number' THEN scale({target.json}::numeric) > 0"
-        f" WHEN jsonb_typeof({target.json}) = 'string' THEN left({target.text}, 1) = '{MARK}'"
-        f" WHEN jsonb_typeof({target.json}) IN ('object', 'array') THEN TRUE ELSE FALSE END"
-    )
+        return _Column((f"{accumulator[1:]}(n{number})",), accumulator, f"t{number} NOT IN ('number', 'null')")
+    values = (f"sum(n{number})", f"count(n{number})")
+    return _Column(values if accumulator == "$avg" else values[:1], accumulator)
