@@ -202,19 +202,40 @@ def test_a_caller_who_gives_up_leaves_no_connection_behind(opened: Any) -> None:
     asyncio.run(scenario())
 
 
-def test_a_statement_that_takes_too_long_is_ended_by_the_server(opened: Any) -> None:
+def test_who_waits_too_long_for_a_lock_is_told_and_nothing_is_applied(opened: Any) -> None:
     async def scenario() -> None:
-        name = f"slow_{new_id()}"
+        name = f"held_{new_id()}"
         async with opened(timeout=1.0) as store, opened() as other:
             records = records_of(store)
             await records.insert(name, {"_id": 1, "n": 0})
             async with records_of(other).transaction() as holder:
                 await holder.update(name, {"_id": 1}, {"$inc": {"n": 1}})
-                with pytest.raises(StoreError):
+                with pytest.raises(StoreUnavailable, match="nothing of it was applied"):
                     await asyncio.wait_for(records.update(name, {"_id": 1}, {"$inc": {"n": 10}}), 10)
-                with pytest.raises(StoreError):
-                    await asyncio.wait_for(records.write([Update(name, {"_id": 1}, {"$inc": {"n": 100}})]), 10)
+                ends = await asyncio.wait_for(
+                    asyncio.gather(
+                        records.write([Update(name, {"_id": 1}, {"$inc": {"n": 100}})]),
+                        records.write([Put(name, {"_id": 1, "n": 1000})]),
+                        return_exceptions=True,
+                    ),
+                    10,
+                )
+                assert {type(end) for end in ends} == {StoreUnavailable}
             assert await records.find(name) == [{"_id": 1, "n": 1}]
+
+    asyncio.run(scenario())
+
+
+def test_a_statement_that_runs_too_long_is_ended_in_the_server_too(opened: Any) -> None:
+    async def scenario() -> None:
+        async with opened(timeout=1.0) as store:
+            with pytest.raises(StoreUnavailable, match="longer than `timeout`"):
+                await asyncio.wait_for(store._pool.run(lambda session: session.fetch("SELECT pg_sleep(60)")), 10)
+            asking = "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(60)' AND state = 'active'"
+            async with asyncio.timeout(10):
+                while await store.native.fetchval(asking):
+                    await asyncio.sleep(0.02)
+            assert (await store.health()).status is HealthStatus.OK
 
     asyncio.run(scenario())
 

@@ -20,7 +20,7 @@ LOST = (
 )
 """What is raised where a session has ended, or none could begin."""
 
-ROLLED_BACK = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError)
+ROLLED_BACK = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 """What is raised where others were in the way; the transaction is undone and can be tried again."""
 
 STALE = (asyncpg.UndefinedTableError, asyncpg.InvalidCachedStatementError)
@@ -49,7 +49,7 @@ def translate(error: Exception, place: str) -> Exception:
     if isinstance(error, asyncpg.QueryCanceledError):
         return StoreUnavailable(
             f"{place}: a statement took longer than `timeout` allows and was ended, nothing of it was applied; "
-            "add an index, or raise `timeout`"
+            "others hold what it needs, or it wants an index, or raise `timeout`"
         )
     if isinstance(error, ROLLED_BACK):
         return Conflict(f"{place}: others changed the same data at the same time; try again ({error})")

@@ -26,6 +26,9 @@ from aats_store_postgres.slow import SlowLog
 T = TypeVar("T")
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
+_SHARE = 0.9
+"""The part of a call's time that one statement may take: so the server says that it ended it, and it is known how."""
+
 _LOOKS = 3
 """How often a collection is looked up again that another client has changed meanwhile."""
 
@@ -292,7 +295,7 @@ def _address(settings: PostgresSettings) -> dict[str, Any]:
 
 async def _connect(settings: PostgresSettings, address: dict[str, Any]) -> Connection:
     """Open a connection as all of them are: it ends statements that take too long by itself."""
-    milliseconds = str(int(settings.timeout * 1000))
+    milliseconds = str(int(settings.timeout * 1000 * _SHARE))
     return await asyncpg.connect(
         **address,
         timeout=settings.timeout,
@@ -301,7 +304,6 @@ async def _connect(settings: PostgresSettings, address: dict[str, Any]) -> Conne
         server_settings={
             "application_name": "aats",
             "statement_timeout": milliseconds,
-            "lock_timeout": milliseconds,
             "standard_conforming_strings": "on",
             "client_encoding": "utf8",
             "jit": "off",
