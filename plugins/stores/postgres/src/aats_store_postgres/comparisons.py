@@ -119,6 +119,8 @@ def _compare_text(clause: Compare, target: Target, own: int, bindings: Bindings)
 
 def text_of(value: Any) -> str:
     """Return the text that a string, a date or binary data is stored as."""
+    if value.__class__ is str and value.isprintable():
+        return str(value)
     text: str = stored(normal(value))
     return text
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import msgspec
+
 from aats_core.errors import InvalidDocument, InvalidQuery
 from aats_core.query import values
 from aats_core.query.filters import (
@@ -194,15 +196,13 @@ class _Rows(_Documents):
         if kind == values.OBJECT:
             return perhaps(f"id >= '{letter}' AND id < '{chr(ord(letter) + 1)}'")
         bound = f"id < '{chr(ord(letter) + 1)}'" if comparison in _UPWARD else f"id >= '{letter}'"
-        return exactly(f"id {comparison_sign(comparison)} {parameter} AND {bound}")
+        return exactly(f"id {_SIGNS[comparison]} {parameter} AND {bound}")
 
 
 _UPWARD = (Comparison.GT, Comparison.GTE)
 
 
-def comparison_sign(comparison: Comparison) -> str:
-    """Return the operator of SQL."""
-    return {Comparison.GT: ">", Comparison.GTE: ">=", Comparison.LT: "<", Comparison.LTE: "<="}[comparison]
+_SIGNS = {Comparison.GT: ">", Comparison.GTE: ">=", Comparison.LT: "<", Comparison.LTE: "<="}
 
 
 class _Elements(_Scope):
@@ -218,6 +218,8 @@ class _Elements(_Scope):
         if isinstance(clause, Exists):
             return ALWAYS
         array = self._of_array(clause, target.json)
+        if array is NEVER and is_about_one_value(clause):
+            return condition(clause, target, self._bindings)
         head = f"{is_array(target)} AND CASE jsonb_typeof({target.json}) WHEN 'array' THEN "
         array = Bounds(f"{head}{array.maybe} ELSE FALSE END", f"{head}{array.surely} ELSE FALSE END")
         if not is_about_one_value(clause):
@@ -240,8 +242,6 @@ def _has_size(clause: HasSize, json: str, bindings: Bindings) -> Bounds:
 
 
 def _about_itself(clause: OneValue) -> OneValue:
-    import msgspec
-
     return msgspec.structs.replace(clause, path=())
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import asyncpg
 
 from aats_core.errors import Conflict, StateError, StoreError, StoreFull, StoreUnavailable
@@ -78,8 +76,3 @@ def _translate_rest(error: Exception, place: str) -> Exception:
     if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError):
         return StoreError(f"{place}: {type(error).__name__}: {error}")
     return error
-
-
-def is_cancelled(error: BaseException) -> bool:
-    """Tell whether the caller gave up, so that it is not known what the session does now."""
-    return isinstance(error, asyncio.CancelledError | TimeoutError)
