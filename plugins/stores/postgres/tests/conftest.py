@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from aats_core.clock import RealClock
 from aats_core.settings import TeamInfo
 from tests.services import PostgresServer
+from tests.services.service import free_port
 
 Opened = Callable[..., AbstractAsyncContextManager[PostgresStore]]
 
@@ -22,6 +23,14 @@ Opened = Callable[..., AbstractAsyncContextManager[PostgresStore]]
 def server(service: Any) -> PostgresServer:
     """The running server."""
     return service(PostgresServer)
+
+
+@pytest.fixture
+def own_server(server: PostgresServer) -> PostgresServer:
+    """The running server, for tests that kill it or stand between it and its clients."""
+    if server.given:
+        pytest.skip("the server that AATS_TEST_POSTGRES_URL names is not ours to kill")
+    return server
 
 
 @pytest.fixture
@@ -46,6 +55,4 @@ def opened(server: PostgresServer, tmp_path: Path) -> Opened:
 @pytest.fixture
 def dead_dsn() -> SecretStr:
     """A database that nobody serves."""
-    from tests.services.service import free_port
-
     return SecretStr(f"postgresql://nobody:secret@127.0.0.1:{free_port()}/none")

@@ -73,7 +73,7 @@ async def wait_for(condition: Any, seconds: float = 20.0) -> None:
 
 
 @pytest.mark.parametrize("rounds", [3])
-def test_what_was_confirmed_outlives_kill_9_under_load(server: Any, opened: Any, rounds: int) -> None:
+def test_what_was_confirmed_outlives_kill_9_under_load(own_server: Any, opened: Any, rounds: int) -> None:
     async def scenario() -> None:
         name = f"load_{new_id()}"
         async with opened(pool=6) as store:
@@ -82,9 +82,9 @@ def test_what_was_confirmed_outlives_kill_9_under_load(server: Any, opened: Any,
             for _ in range(rounds):
                 before = len(load.confirmed)
                 await wait_for(lambda before=before: len(load.confirmed) > before + 50)
-                await asyncio.to_thread(server.kill)
+                await asyncio.to_thread(own_server.kill)
                 await asyncio.sleep(0.2)
-                await asyncio.to_thread(server.start)
+                await asyncio.to_thread(own_server.start)
                 await until_healthy(store)
             before = len(load.confirmed)
             await wait_for(lambda: len(load.confirmed) > before + 50, HEALTHY_AGAIN)
@@ -97,13 +97,15 @@ def test_what_was_confirmed_outlives_kill_9_under_load(server: Any, opened: Any,
     asyncio.run(scenario())
 
 
-def test_nobody_hangs_while_the_server_is_away_and_calls_fail_at_once_after_a_while(server: Any, opened: Any) -> None:
+def test_nobody_hangs_while_the_server_is_away_and_calls_fail_at_once_after_a_while(
+    own_server: Any, opened: Any
+) -> None:
     async def scenario() -> None:
         name = f"away_{new_id()}"
         async with opened(timeout=1.0) as store:
             records = records_of(store)
             await records.insert(name, {"_id": 1})
-            await asyncio.to_thread(server.kill)
+            await asyncio.to_thread(own_server.kill)
             try:
                 for _ in range(2):
                     with pytest.raises(StoreUnavailable, match="cannot be reached"):
@@ -119,14 +121,14 @@ def test_nobody_hangs_while_the_server_is_away_and_calls_fail_at_once_after_a_wh
                 assert "start it" in health.detail
                 assert "secret" not in health.detail
             finally:
-                await asyncio.to_thread(server.start)
+                await asyncio.to_thread(own_server.start)
             await until_healthy(store)
             assert await records.find(name) == [{"_id": 1}]
 
     asyncio.run(scenario())
 
 
-def test_an_answer_that_never_comes_is_no_success(server: Any, opened: Any) -> None:
+def test_an_answer_that_never_comes_is_no_success(own_server: Any, opened: Any) -> None:
     async def scenario(proxy: FaultProxy) -> None:
         name = f"half_{new_id()}"
         async with opened(proxy.port, timeout=1.0, pool=4) as store, opened() as witness:
@@ -143,11 +145,11 @@ def test_an_answer_that_never_comes_is_no_success(server: Any, opened: Any) -> N
             await records.write([Put(name, {"_id": "perhaps"})])
             assert {each["_id"] for each in await records_of(witness).find(name)} == {1, "perhaps"}
 
-    with FaultProxy(server.port) as proxy:
+    with FaultProxy(own_server.port) as proxy:
         asyncio.run(scenario(proxy))
 
 
-def test_reads_go_on_over_cut_connections(server: Any, opened: Any) -> None:
+def test_reads_go_on_over_cut_connections(own_server: Any, opened: Any) -> None:
     async def scenario(proxy: FaultProxy) -> None:
         name = f"cut_{new_id()}"
         async with opened(proxy.port, pool=4) as store:
@@ -159,7 +161,7 @@ def test_reads_go_on_over_cut_connections(server: Any, opened: Any) -> None:
                 proxy.reset()
                 assert await asyncio.wait_for(asyncio.gather(*reads), 10) == [[{"_id": 1}]] * 8
 
-    with FaultProxy(server.port) as proxy:
+    with FaultProxy(own_server.port) as proxy:
         asyncio.run(scenario(proxy))
 
 
@@ -277,9 +279,9 @@ def test_a_server_that_is_not_there_is_named_and_the_password_is_not(dead_dsn: A
 
 
 @pytest.mark.parametrize(("change", "hint"), [(":secret@", "password"), ("/postgres?", "create the database")])
-def test_a_refusal_of_the_server_says_what_to_change(server: Any, tmp_path: Any, change: str, hint: str) -> None:
+def test_a_refusal_of_the_server_says_what_to_change(own_server: Any, tmp_path: Any, change: str, hint: str) -> None:
     async def scenario() -> None:
-        dsn = f"{server.url}?".replace(change, f"{change[:-1]}x{change[-1]}")
+        dsn = f"{own_server.url}?".replace(change, f"{change[:-1]}x{change[-1]}")
         store = PostgresStore(PostgresStore.Settings(dsn=dsn), TeamInfo(state_dir=tmp_path), RealClock())
         with pytest.raises(StoreUnavailable, match=hint):
             await asyncio.wait_for(store.connect(), 20)
@@ -310,13 +312,13 @@ def test_what_is_too_large_for_the_server_is_refused_and_harms_no_other(
     asyncio.run(scenario())
 
 
-def test_a_lock_outlives_a_restart_of_the_server(server: Any, opened: Any) -> None:
+def test_a_lock_outlives_a_restart_of_the_server(own_server: Any, opened: Any) -> None:
     async def scenario() -> None:
         name = f"lock_{new_id()}"
         async with opened() as store, opened() as other:
             async with values_of(store).lock(name, ttl=6.0) as lock:
-                await asyncio.to_thread(server.kill)
-                await asyncio.to_thread(server.start)
+                await asyncio.to_thread(own_server.kill)
+                await asyncio.to_thread(own_server.start)
                 await until_healthy(other)
                 with pytest.raises(TimeoutError):
                     async with values_of(other).lock(name, timeout=0.1):

@@ -70,7 +70,7 @@ class Run:
 
 
 @pytest.fixture
-def plan(server: Any, tmp_path: Path) -> Run:
+def plan(own_server: Any, tmp_path: Path) -> Run:
     """A plan of chains of small tasks, each of which writes its name into the ledger."""
     tasks: dict[str, Any] = {}
     for number in range(TASKS):
@@ -81,10 +81,10 @@ def plan(server: Any, tmp_path: Path) -> Run:
     namespace = f"plan{new_id()[-12:]}".lower()
     (tmp_path / "team.toml").write_text(TEAM.format(namespace=namespace, replicas=REPLICAS))
     (tmp_path / "plan.json").write_bytes(msgspec.json.encode({"name": "small", "tasks": tasks}))
-    return Run(tmp_path, server.url)
+    return Run(tmp_path, own_server.url)
 
 
-def test_a_run_that_is_killed_goes_on_where_it_was(plan: Run, server: Any) -> None:
+def test_a_run_that_is_killed_goes_on_where_it_was(plan: Run, own_server: Any) -> None:
     for _ in range(KILLS):
         process = plan.start()
         plan.until(process, 8)
@@ -99,12 +99,12 @@ def test_a_run_that_is_killed_goes_on_where_it_was(plan: Run, server: Any) -> No
     assert not list(plan.directory.glob(".aats/store.db")), "the tasks lie in PostgreSQL alone"
 
 
-def test_a_run_outlives_a_restart_of_the_server(plan: Run, server: Any) -> None:
+def test_a_run_outlives_a_restart_of_the_server(plan: Run, own_server: Any) -> None:
     process = plan.start()
     plan.until(process, 8)
-    server.kill()
+    own_server.kill()
     time.sleep(0.5)
-    server.start()
+    own_server.start()
     plan.finish(process)
 
     ran = Counter(plan.lines())
@@ -112,11 +112,11 @@ def test_a_run_outlives_a_restart_of_the_server(plan: Run, server: Any) -> None:
     assert set(ran.values()) == {1}
 
 
-def test_the_tasks_can_be_seen_in_the_database(plan: Run, server: Any) -> None:
+def test_the_tasks_can_be_seen_in_the_database(plan: Run, own_server: Any) -> None:
     plan.finish(plan.start())
 
     async def states() -> list[str]:
-        connection = await asyncpg.connect(server.url)
+        connection = await asyncpg.connect(own_server.url)
         try:
             namespace = (plan.directory / "team.toml").read_text().split('namespace = "')[1].split('"')[0]
             comment = f"documents of {namespace}.tasks"
