@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from tests.services import PostgresServer
 class OnOneServer:
     """Stores over one database, whose times a virtual clock runs."""
 
+    patience = 10.0
+
     @pytest.fixture(autouse=True)
     def _server(self, service: Any, tmp_path: Any) -> None:
         self.server = service(PostgresServer)
@@ -28,11 +31,14 @@ class OnOneServer:
         return self.stores[-1]
 
     async def advance_time(self, seconds: float) -> None:
-        """Let time pass in steps, and after each the stores do what it was time for."""
+        """Let time pass in steps, and after each the stores do what it was time for, to its end."""
         for _ in range(10):
             await self.clock.advance(seconds / 10)
             for store in self.stores:
                 await store.health()
+            async with asyncio.timeout(self.patience):
+                while any(store._pool.in_use for store in self.stores):
+                    await asyncio.sleep(0.001)
 
     def now(self) -> float:
         return self.clock.time()

@@ -44,16 +44,25 @@ NEVER, ALWAYS, UNKNOWN = exactly("FALSE"), exactly("TRUE"), perhaps("TRUE")
 
 
 class Condition(msgspec.Struct, frozen=True):
-    """A compiled filter: SQL with parameters, what to bind to each, and whether all that it finds matches."""
+    """A compiled filter: SQL with parameters, what to bind to each, and whether all that it finds matches.
+
+    `surely` tells of what it finds whether it matches for certain; its parameters go on after those of `sql`.
+    """
 
     sql: str
+    surely: str
     binders: tuple[Binder, ...]
+    more: tuple[Binder, ...]
     exact: bool
     searches: bool
 
     def parameters(self, values: Sequence[Any]) -> tuple[Any, ...]:
         """Return what to bind, given the values of the slots."""
         return tuple([convert(values[index]) if index >= 0 else convert for index, convert in self.binders])
+
+    def more_parameters(self, values: Sequence[Any]) -> tuple[Any, ...]:
+        """Return what to bind beside these where `surely` is asked too."""
+        return tuple([convert(values[index]) if index >= 0 else convert for index, convert in self.more])
 
 
 class Bindings:
@@ -76,5 +85,8 @@ class Bindings:
             return f"${numbers.setdefault(int(found[1]), len(numbers) + 1)}::{found[2]}"
 
         sql = _TOKEN.sub(number, bounds.maybe)
+        first = len(numbers)
+        surely = _TOKEN.sub(number, bounds.surely)
         binders = tuple(self._binders[token] for token in numbers)
-        return Condition(sql, binders, bounds.maybe == bounds.surely, TEXT_INDEX in sql)
+        exact = bounds.maybe == bounds.surely
+        return Condition(sql, surely, binders[:first], binders[first:], exact, TEXT_INDEX in sql)

@@ -54,6 +54,11 @@ class Pool:
         self.on_stale: Callable[[], None] = _ignore
 
     @property
+    def in_use(self) -> int:
+        """How many connections are in use or being opened."""
+        return self._count - len(self._idle)
+
+    @property
     def is_busy(self) -> bool:
         """Whether all connections are in use, and there can be no more."""
         return not self._idle and self._count >= self._settings.pool
@@ -272,7 +277,7 @@ class Pool:
     def _late(self, limit: float) -> StoreUnavailable:
         if self._breaker.reason:
             return self._away()
-        busy = self._count - len(self._idle)
+        busy = self.in_use
         crowd = f", all {busy} connections are busy; raise `pool`" if busy >= self._settings.pool else ""
         return StoreUnavailable(
             f"{self.place}: no answer within {limit:g} seconds{crowd}; whether a write was applied is not known"

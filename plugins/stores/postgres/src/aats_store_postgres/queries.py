@@ -59,6 +59,15 @@ class Query:
             raise InvalidQuery(f"{collection.name}: $text needs a text index; give the collection one with ensure")
         return condition.sql.replace(TEXT_INDEX, words)
 
+    def surely(self, collection: Collection) -> str:
+        """Return whether a document that the SQL finds matches for certain; takes `all_parameters`."""
+        return f"(({self._compiled.condition.surely.replace(TEXT_INDEX, collection.words or '')}) IS TRUE)"
+
+    @property
+    def all_parameters(self) -> tuple[Any, ...]:
+        """What to bind to a statement that asks for `surely` too."""
+        return (*self.parameters, *self._compiled.condition.more_parameters(self._values))
+
     def matcher(self) -> Callable[[Any], bool]:
         """Return a function that tells whether a document matches."""
         return matcher(bound(_without_text(self._compiled.clause), self._values))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from itertools import islice
 from typing import Any, TypeAlias
 
 from aats_core.query import sorted_by
@@ -30,6 +29,10 @@ async def count(session: Session, collection: Collection | None, query: Query) -
     if query.exact:
         number: int = await session.value(f"SELECT count(*) FROM {collection.table} WHERE {where}", *query.parameters)
         return number
+    sql = f"SELECT count(*), count(*) FILTER (WHERE {query.surely(collection)}) FROM {collection.table} WHERE {where}"
+    ((perhaps, surely),) = await session.fetch(sql, *query.all_parameters)
+    if perhaps == surely:
+        return int(surely)
     rows = await session.fetch(f"SELECT body FROM {collection.table} WHERE {where}", *query.parameters)
     matches = query.matcher()
     return sum(1 for row in rows if matches(decode(row[0])))
@@ -68,20 +71,37 @@ async def _sorted(
 ) -> list[Document]:
     by = order_by(order)
     if by is not None:
-        page = _page(limit, skip) if query.exact else ""
+        tail = f"{by}{_page(limit, skip)}" if query.exact else f"{by}{_page(_end(limit, skip), 0)}"
         check = _unordered(collection, query, order)
-        sql = f"SELECT body, {check} FROM {collection.table} WHERE {query.where(collection)}{by}{page}"
-        rows = await session.fetch(sql, *query.parameters)
-        if not rows or not rows[0][1]:
-            if query.exact:
-                return [decode(row[0]) for row in rows]
-            found = filter(query.matcher(), (decode(row[0]) for row in rows))
-            return list(islice(found, skip, None if limit is None else skip + limit))
-    rows = await session.fetch(
-        f"SELECT body FROM {collection.table} WHERE {query.where(collection)}", *query.parameters
-    )
+        found = await _sorted_there(session, collection, query, tail, check, whole=limit is None)
+        if found is not None:
+            return found if query.exact else found[skip:]
+    sql = f"SELECT body FROM {collection.table} WHERE {query.where(collection)}"
+    rows = await session.fetch(sql, *query.parameters)
     documents = filter(query.matcher(), (decode(row[0]) for row in rows))
-    return sorted_by(documents, order)[skip : None if limit is None else skip + limit]
+    return sorted_by(documents, order)[skip : _end(limit, skip)]
+
+
+def _end(limit: int | None, skip: int) -> int | None:
+    return None if limit is None else skip + limit
+
+
+async def _sorted_there(
+    session: Session, collection: Collection, query: Query, tail: str, unordered: str, *, whole: bool
+) -> list[Document] | None:
+    """Return the documents as PostgreSQL sorts and limits them, or None where it cannot tell which these are.
+
+    `whole` says that there is no limit, so that those among them that do not match can simply be left out.
+    """
+    surely, parameters = ("TRUE", query.parameters) if query.exact else (query.surely(collection), query.all_parameters)
+    sql = f"SELECT body, {unordered}, {surely} FROM {collection.table} WHERE {query.where(collection)}{tail}"
+    rows = await session.fetch(sql, *parameters)
+    if rows and rows[0][1]:
+        return None
+    documents = [decode(row[0]) for row in rows]
+    if all(row[2] for row in rows):
+        return documents
+    return list(filter(query.matcher(), documents)) if whole else None
 
 
 def order_by(order: Order) -> str | None:
