@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from aats_core.errors import Conflict, DuplicateKey, InvalidDocument, InvalidQuery, SchemaMismatch, StateTooNew
 from aats_core.message import new_id
-from aats_core.query import Context, parse_pipeline, run_pipeline
+from aats_core.query import Context, matcher, parse_filter, parse_pipeline, run_pipeline, sorted_by
 from aats_core.query.values import sort_key
 from aats_core.store import GraphStore, Index, Insert, KeyValueStore, Put, RecordStore, Relation, Require, Schema
 from aats_core.testing import strategies
@@ -231,6 +231,34 @@ class TestQueries:
                 assert found == wanted, search
             both = {"$text": {"$search": "cafe"}, "t": {"$regex": "rich$"}}
             assert await records.count(name, both) == 1
+
+        run(scenario, opened)
+
+    def test_pages_of_what_python_has_to_decide_are_those_of_the_evaluator(self, opened: Any) -> None:
+        async def scenario(records: Any, _: Any) -> None:
+            name = f"pages_{new_id()}"
+            values: list[Any] = [
+                {"b": 1},
+                {"b": 2},
+                [{"b": 1}, {"b": 3}],
+                [{"b": 2}],
+                [],
+                None,
+                {"b": [1, 2]},
+                [[{"b": 1}]],
+            ]
+            documents = [{"_id": n, "a": values[n % 8], "n": -n, "LIMIT ALL": n % 5} for n in range(40)]
+            await records.insert(name, *documents)
+            for wanted in ({"a.b": 1}, {"a.b": {"$ne": 1}}, {"a": {"b": 1}}, {"a.b": {"$gt": 1}, "n": {"$lt": -3}}):
+                found = sorted_by(filter(matcher(parse_filter(wanted)), documents), ((("LIMIT ALL",), -1), (("n",), 1)))
+                order = {"LIMIT ALL": -1, "n": 1}
+                assert await records.count(name, wanted) == len(found)
+                for skip, limit in ((0, 1), (0, 3), (2, 4), (1, None), (50, 5)):
+                    page = await records.find(name, wanted, sort=order, skip=skip, limit=limit)
+                    assert page == found[skip : None if limit is None else skip + limit], (wanted, skip, limit)
+                    some = await records.find(name, wanted, skip=skip, limit=limit)
+                    assert len(some) == len(page)
+                    assert all(each in found for each in some)
 
         run(scenario, opened)
 
