@@ -23,4 +23,13 @@ SERVERS: dict[str, type[Service]] = {
     )
 }
 
-__all__ = ["SERVERS", "KafkaServer", "MongoServer", "NatsServer", "PostgresServer", "RabbitServer", "RedisCluster", "RedisServer"]
+__all__ = [
+    "SERVERS",
+    "KafkaServer",
+    "MongoServer",
+    "NatsServer",
+    "PostgresServer",
+    "RabbitServer",
+    "RedisCluster",
+    "RedisServer",
+]
