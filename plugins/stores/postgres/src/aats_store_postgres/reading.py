@@ -74,7 +74,7 @@ async def _sorted(
         tail = f"{by}{_page(limit, skip)}" if query.exact else f"{by}{_page(_end(limit, skip), 0)}"
         check = _unordered(collection, query, order)
         found = await _sorted_there(session, collection, query, tail, check, whole=limit is None)
-        if found is not None:
+        if found or (found is not None and not (order and skip)):  # a page beyond the end does not tell of the order
             return found if query.exact else found[skip:]
     sql = f"SELECT body FROM {collection.table} WHERE {query.where(collection)}"
     rows = await session.fetch(sql, *query.parameters)
