@@ -11,6 +11,7 @@ import pytest
 from aats_store_mongodb import MongoStore
 from aats_store_mongodb.failures import translated
 from aats_store_mongodb.wire import CODEC, sendable
+from aats_store_postgres import PostgresStore
 from aats_store_sqlite import SqliteStore
 from pymongo import AsyncMongoClient
 
@@ -18,7 +19,7 @@ from aats_core.clock import RealClock
 from aats_core.settings import TeamInfo
 from aats_core.store import Document, Filter, Records, RecordStore, Store, UpdateResult
 from aats_core.testing.differential import DifferentialContract
-from tests.services import MongoServer
+from tests.services import MongoServer, PostgresServer
 
 DATABASE = "aats_differential"
 
@@ -119,3 +120,12 @@ class TestSqlite(AgainstMongod):
 class TestMongodb(AgainstMongod):
     def make_store(self) -> Store:
         return MongoStore(MongoStore.Settings(url=self.url, database=DATABASE), self.info, RealClock())
+
+
+class TestPostgres(AgainstMongod):
+    @pytest.fixture(autouse=True)
+    def _postgres(self, service):
+        self.dsn = service(PostgresServer).url
+
+    def make_store(self) -> Store:
+        return PostgresStore(PostgresStore.Settings(dsn=self.dsn), self.info, RealClock())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.services.kafka import KafkaServer
 from tests.services.mongodb import MongoServer
 from tests.services.nats import NatsServer
+from tests.services.postgres import PostgresServer
 from tests.services.rabbitmq import RabbitServer
 from tests.services.redis import RedisCluster, RedisServer
 from tests.services.service import Service
@@ -15,10 +16,20 @@ SERVERS: dict[str, type[Service]] = {
         KafkaServer,
         MongoServer,
         NatsServer,
+        PostgresServer,
         RabbitServer,
         RedisServer,
         RedisCluster,
     )
 }
 
-__all__ = ["SERVERS", "KafkaServer", "MongoServer", "NatsServer", "RabbitServer", "RedisCluster", "RedisServer"]
+__all__ = [
+    "SERVERS",
+    "KafkaServer",
+    "MongoServer",
+    "NatsServer",
+    "PostgresServer",
+    "RabbitServer",
+    "RedisCluster",
+    "RedisServer",
+]

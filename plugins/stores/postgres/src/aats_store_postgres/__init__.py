@@ -1,0 +1,5 @@
+"""Keeps records, keys and graphs in a PostgreSQL database."""
+
+from aats_store_postgres.store import PostgresStore
+
+__all__ = ["PostgresStore"]

@@ -1,0 +1,147 @@
+"""Which collections there are, in which tables they lie, and what they must fit."""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+
+import msgspec
+
+from aats_core.errors import InvalidQuery
+from aats_core.store import Index, Schema
+from aats_store_postgres.layout import locking
+from aats_store_postgres.session import Session
+from aats_store_postgres.texts import words_at
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,119}")
+_LONGEST = 40
+_decode_schema = msgspec.json.Decoder(Schema).decode
+
+
+class Collection(msgspec.Struct, frozen=True, eq=False, dict=True):
+    """A collection and what it holds.
+
+    Its table gets a new name, with the next generation, whenever the schema changes: a client that does not know the
+    change yet fails and looks again.
+    """
+
+    space: str
+    id: int
+    name: str
+    generation: int
+    schema: Schema
+
+    @cached_property
+    def table(self) -> str:
+        """The table of its documents, with the columns `id`, `body` (as it was written) and `doc`."""
+        return f"{self.space}.{self.bare_table}"
+
+    @property
+    def bare_table(self) -> str:
+        """The name of its table within the schema of the database; it needs no quoting."""
+        slug = re.sub(r"[^a-z0-9_]", "_", self.name.lower())[:_LONGEST]
+        return f"c{self.id}_{self.generation}_{slug}"
+
+    @property
+    def unique_table(self) -> str:
+        """The keys that its unique indexes hold, with the columns `number`, `key` and `owner`."""
+        return f"{self.space}.unique_{self.id}"
+
+    @property
+    def unique(self) -> list[tuple[int, Index]]:
+        """Its unique indexes and their numbers."""
+        return [(number, index) for number, index in enumerate(self.schema.indexes) if index.unique]
+
+    @cached_property
+    def words(self) -> str | None:
+        """The expression of its full-text index, if it has one."""
+        paths = [tuple(path.split(".")) for index in self.schema.indexes if index.text for path in index.fields]
+        return words_at(paths) if paths else None
+
+    @cached_property
+    def is_checked(self) -> bool:
+        """Whether a document may be refused for what it holds."""
+        return self.schema.json_schema is not None or any(index.unique for index in self.schema.indexes)
+
+
+def check_name(name: str) -> str:
+    """Return the name of a collection; raises `InvalidQuery` where it cannot be one."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise InvalidQuery(f"{name!r} cannot be a collection: use letters, digits, _, - and ., at most 120 of them")
+    return name
+
+
+class Catalog:
+    """The collections of a namespace, as far as this process has seen them."""
+
+    def __init__(self, space: str, namespace: str) -> None:
+        self.space = space
+        self._namespace = namespace
+        self._known: dict[str, Collection] = {}
+
+    def get(self, name: str) -> Collection | None:
+        """Return a collection that was seen before."""
+        return self._known.get(name)
+
+    def forget(self) -> None:
+        """Look all collections up again: the schema of one of them has changed."""
+        self._known.clear()
+
+    async def load(self, session: Session) -> None:
+        """See all collections."""
+        rows = await session.fetch(
+            f"SELECT id, name, generation, schema FROM {self.space}.collections WHERE namespace = $1", self._namespace
+        )
+        self._known = {row[1]: Collection(self.space, row[0], row[1], row[2], _decode_schema(row[3])) for row in rows}
+
+    def all(self) -> list[Collection]:
+        """Return the collections that were seen."""
+        return list(self._known.values())
+
+    async def find(self, session: Session, name: str) -> Collection | None:
+        """Return a collection, or None where there is none."""
+        rows = await session.fetch(
+            f"SELECT id, generation, schema FROM {self.space}.collections WHERE namespace = $1 AND name = $2",
+            self._namespace,
+            name,
+        )
+        if not rows:
+            return None
+        number, generation, schema = rows[0]
+        found = Collection(self.space, number, name, generation, _decode_schema(schema))
+        self._known[name] = found
+        return found
+
+    async def make(self, session: Session, name: str) -> Collection:
+        """Return a collection, made in a transaction of its own where it does not exist."""
+        await session.run("BEGIN;" + locking(self.space))
+        found = await self.find(session, name)
+        if found is None:
+            schema = msgspec.json.encode(Schema()).decode()
+            number = await session.value(
+                f"INSERT INTO {self.space}.collections (namespace, name, schema) VALUES ($1, $2, $3) RETURNING id",
+                self._namespace,
+                name,
+                schema,
+            )
+            found = Collection(self.space, number, name, 1, Schema())
+            await session.run(
+                f'CREATE TABLE {found.table} (id text COLLATE "C" PRIMARY KEY, body text NOT NULL,'
+                f" doc jsonb NOT NULL GENERATED ALWAYS AS (body::jsonb) STORED);"
+                f"COMMENT ON TABLE {found.table} IS 'documents of {self._namespace}.{name}'"
+            )
+        await session.run("COMMIT")
+        self._known[name] = found
+        return found
+
+    async def replace(self, session: Session, changed: Collection) -> Collection:
+        """Write the changed schema of a collection, whose table gets its next name; within a transaction."""
+        new = msgspec.structs.replace(changed, generation=changed.generation + 1)
+        await session.fetch(
+            f"UPDATE {self.space}.collections SET schema = $1, generation = $2 WHERE id = $3",
+            msgspec.json.encode(new.schema).decode(),
+            new.generation,
+            new.id,
+        )
+        await session.run(f"ALTER TABLE {changed.table} RENAME TO {new.bare_table}")
+        return new

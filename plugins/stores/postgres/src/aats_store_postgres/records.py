@@ -1,0 +1,204 @@
+"""The record store: documents in tables, written in common commits."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, TypeVar
+
+import asyncpg
+
+from aats_core.batching import Batcher
+from aats_core.clock import Clock
+from aats_core.errors import DuplicateKey, StoreError
+from aats_core.query import parse_sort
+from aats_core.store import (
+    Delete,
+    Document,
+    Filter,
+    Insert,
+    Put,
+    Records,
+    RecordStore,
+    Schema,
+    Update,
+    UpdateResult,
+    Write,
+)
+from aats_store_postgres import batches, changes, indexes, reading
+from aats_store_postgres.batches import Call, Changing, Deleting, Putting, Requiring, Step
+from aats_store_postgres.catalog import Catalog, Collection, check_name
+from aats_store_postgres.changes import Row, row_of, with_id
+from aats_store_postgres.failures import translate
+from aats_store_postgres.operations import Change, Operations, Read
+from aats_store_postgres.points import Points
+from aats_store_postgres.pool import Pool
+from aats_store_postgres.queries import Queries, Query
+from aats_store_postgres.reading import Order
+from aats_store_postgres.session import Session
+from aats_store_postgres.transaction import Transaction
+
+T = TypeVar("T")
+
+_LANES = 2
+"""Batches that may be under way at once: while one waits for the disk, the next is computed."""
+
+_FEW = 50
+"""Documents of one insert that may share a commit with others; more are copied in a transaction of their own."""
+
+_LONGEST_ENSURE = 3600.0
+"""Seconds that making the indexes of a large collection may take."""
+
+_UPSERTS = 3
+"""Attempts of an upsert, where another client makes the document in between."""
+
+
+class PostgresRecords(Operations, RecordStore):
+    """Documents in a PostgreSQL database."""
+
+    def __init__(self, pool: Pool, catalog: Catalog, clock: Clock, transaction_timeout: float) -> None:
+        super().__init__(Queries(), clock)
+        self._pool = pool
+        self._catalog = catalog
+        self._transaction_timeout = transaction_timeout
+        self._points = Points(pool, catalog)
+        self._batches: Batcher[Call, None] = Batcher(self._write_batch, lanes=_LANES)
+
+    async def drain(self) -> None:
+        """Wait until all writes that were begun have ended."""
+        await self._batches.drain()
+        await self._points.drain()
+
+    # Writes
+
+    async def write(self, operations: Sequence[Write]) -> None:
+        """Apply all operations in one transaction, in a commit shared with whoever else writes just now."""
+        if operations:
+            await self._batches.do([self._step(operation) for operation in operations])
+
+    def _step(self, operation: Write) -> Step:
+        name = check_name(operation.collection)
+        if isinstance(operation, Put | Insert):
+            return Putting(name, row_of(with_id(operation.document)), isinstance(operation, Insert))
+        if isinstance(operation, Update):
+            return Changing(name, self._updating(operation.filter, operation.update, upsert=operation.upsert))
+        query = self._queries.query(operation.filter)
+        return Deleting(name, query) if isinstance(operation, Delete) else Requiring(name, query)
+
+    async def _write_batch(self, calls: list[Call]) -> Sequence[BaseException | None]:
+        names = {step.name for call in calls for step in call}
+        for name in names:
+            await self._made(name)
+
+        async def work(session: Session) -> Sequence[StoreError | None]:
+            collections = {name: await self._known(session, name) for name in names}
+            return await batches.write(session, calls, collections)
+
+        return await self._pool.run(work)
+
+    async def _insert(self, name: str, rows: Sequence[Row]) -> None:
+        if len(rows) <= _FEW:
+            await self._batches.do([Putting(name, row, new=True) for row in rows])
+            return
+        collection = await self._made(name)
+        if collection.is_checked:
+            await self._change(name, lambda session, known: changes.insert(session, known, rows))
+        else:
+
+            async def work(session: Session) -> None:
+                await changes.copy(session, await self._known(session, name), rows)
+
+            await self._pool.run(work)
+
+    async def update(
+        self,
+        collection: str,
+        filter: Filter,
+        update: Mapping[str, Any],
+        *,
+        upsert: bool = False,
+        limit: int | None = None,
+    ) -> UpdateResult:
+        """Change every document that matches."""
+        for _ in range(_UPSERTS if upsert else 1):
+            try:
+                return await super().update(collection, filter, update, upsert=upsert, limit=limit)
+            except DuplicateKey as error:
+                failure = error
+        raise failure
+
+    async def _change(self, name: str, change: Change[T]) -> T:
+        await self._made(name)
+
+        async def work(session: Session) -> T:
+            known = await self._known(session, name)
+            await session.run("BEGIN")
+            result = await change(session, known)
+            await session.run("COMMIT")
+            return result
+
+        return await self._pool.run(work)
+
+    # Reads
+
+    async def _find(self, name: str, query: Query, order: Order, limit: int | None, skip: int) -> list[Document]:
+        if not skip and limit != 0 and self._points.takes(query):
+            return await self._points.find(name, query)
+        return await super()._find(name, query, order, limit, skip)
+
+    async def _read(self, name: str, read: Read[T]) -> T:
+        async def work(session: Session) -> T:
+            return await read(session, self._catalog.get(name) or await self._catalog.find(session, name))
+
+        return await self._pool.run(work, repeatable=True)
+
+    async def stream(
+        self, collection: str, filter: Filter | None = None, *, sort: Mapping[str, int] | None = None
+    ) -> AsyncIterator[Document]:
+        """Yield the documents that match as one snapshot has them, a few at a time, however many there are.
+
+        PostgreSQL sorts: by the class of a value first, objects and arrays in no order among each other.
+        """
+        query, order = self._queries.query(filter), parse_sort(sort or {}, "sort")
+        check_name(collection)
+        session = await self._pool.begin("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        try:
+            known = self._catalog.get(collection) or await self._catalog.find(session, collection)
+            if known is not None:
+                async for document in reading.stream(session, known, query, order):
+                    yield document
+            await session.run("COMMIT")
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            raise translate(error, self._pool.place) from error
+        finally:
+            self._pool.release(session)
+
+    # Collections
+
+    async def _made(self, name: str) -> Collection:
+        """Return a collection, made outside of any transaction where it does not exist."""
+        known = self._catalog.get(name)
+        if known is None:
+            known = await self._pool.run_aside(lambda session: self._catalog.make(session, name))
+        return known
+
+    async def _known(self, session: Session, name: str) -> Collection:
+        """Return a collection that exists; it is looked up again where its schema has changed."""
+        found = self._catalog.get(name) or await self._catalog.find(session, name)
+        assert found is not None, "it was made before"
+        return found
+
+    def transaction(self) -> AbstractAsyncContextManager[Records]:
+        """Return a context with a session of its own, which sees one snapshot and what it writes itself.
+
+        Where others changed the same documents meanwhile, a write in it raises `Conflict`.
+        """
+        return Transaction(self._pool, self._queries, self._clock, self._made, self._transaction_timeout)
+
+    async def ensure(self, collection: str, schema: Schema) -> None:
+        """Make the collection and what it lacks of the schema; indexes that the schema does not name stay."""
+        indexes.check(check_name(collection), schema)
+        await self._made(collection)
+        await self._pool.run_aside(
+            lambda session: indexes.ensure(session, self._catalog, collection, schema), timeout=_LONGEST_ENSURE
+        )

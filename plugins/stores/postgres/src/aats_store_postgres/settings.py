@@ -1,0 +1,62 @@
+"""The section of a PostgreSQL store in the team file."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, SecretStr
+
+from aats_core.settings import Seconds, StoreSettings
+from aats_core.tls import TlsSettings
+
+
+class PostgresSettings(StoreSettings):
+    """Settings of the PostgreSQL store."""
+
+    dsn: Annotated[
+        SecretStr,
+        Field(
+            description="Where the database is, with user and password. Several hosts, of which the one that can be "
+            "written is used, stand with commas between them; `sslmode` and the like as parameters.",
+            examples=["postgresql://aats:secret@db1.internal,db2.internal/aats?sslmode=verify-full"],
+        ),
+    ] = SecretStr("postgresql://localhost/postgres")
+    db_schema: Annotated[
+        str,
+        Field(
+            pattern=r"^[a-z_][a-z0-9_]{0,30}$",
+            description="The schema of the database that holds all tables; made where it does not exist.",
+            examples=["aats"],
+        ),
+    ] = "aats"
+    tls: Annotated[
+        TlsSettings | None,
+        Field(
+            description="TLS with files of its own; without this section `sslmode` in `dsn` decides.",
+            examples=[{"ca": "/etc/ssl/postgres-ca.pem"}],
+        ),
+    ] = None
+    pool: Annotated[int, Field(ge=2, le=500, description="Connections at most.", examples=[20])] = 10
+    prepared: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="Statements that each connection keeps prepared; 0 behind a pooler that shares sessions.",
+            examples=[0],
+        ),
+    ] = 500
+    slow: Annotated[
+        Seconds,
+        Field(gt=0, description="A statement that takes longer is logged, with the plan it has.", examples=["500ms"]),
+    ] = 1.0
+    transaction_timeout: Annotated[
+        Seconds,
+        Field(
+            gt=0,
+            description="Seconds that a transaction may wait for its own next step before it is rolled back.",
+            examples=[30.0],
+        ),
+    ] = 30.0
+    expiry_interval: Annotated[
+        Seconds, Field(gt=0, description="Seconds between two sweeps that delete what has expired.", examples=[60.0])
+    ] = 60.0
