@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from aats_broker_rabbitmq import RabbitBroker
+from aats_broker_rabbitmq.publisher import Outgoing
 
 from aats_core.broker import Delivery, Subscription
 from aats_core.errors import BrokerError, BrokerUnavailable, MessageTooLarge
@@ -107,11 +108,19 @@ def test_a_dead_server_is_named(make: Make) -> None:
     run(scenario())
 
 
-@pytest.mark.parametrize(("wrong", "said"), [({"password": "no"}, "ACCESS_REFUSED"), ({"vhost": "no"}, "vhost 'no'")])
-def test_a_refusal_says_why(make: Make, wrong: dict[str, str], said: str) -> None:
+def test_a_vhost_that_does_not_exist_is_named(make: Make) -> None:
     async def scenario() -> None:
-        broker = make(**wrong, timeout=1.5)
-        with pytest.raises(BrokerUnavailable, match=said) as caught:
+        with pytest.raises(BrokerUnavailable, match="vhost 'no'"):
+            await make(vhost="no", timeout=1.5).connect()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("wrong", [{"password": "no"}, {"user": "nobody"}])
+def test_a_wrong_user_or_password_is_reported_before_the_timeout(make: Make, wrong: dict[str, str]) -> None:
+    async def scenario() -> None:
+        broker = make(**wrong, timeout=3600)
+        with pytest.raises(BrokerUnavailable, match=r"refused the user .* or the password") as caught:
             await broker.connect()
         assert "secret" not in str(caught.value)
 
@@ -139,6 +148,22 @@ def test_nothing_is_published_to_a_server_that_does_not_answer(make: Make, serve
                     continue
             while (await anext(subscription)).message.read(int) != 1:
                 pass  # whether the first one was accepted is not known
+
+    with FaultProxy(server.port) as proxy:
+        run(scenario(proxy))
+
+
+def test_a_message_that_was_late_before_it_was_sent_does_not_end_the_connection(
+    make: Make, server: RabbitServer
+) -> None:
+    async def scenario(proxy: FaultProxy) -> None:
+        async with connected(make(servers=[f"amqp://127.0.0.1:{proxy.port}"], timeout=20)) as broker:
+            proxy.delay = 0.5
+            late = Outgoing("", "nowhere", b"", None, asyncio.get_running_loop().time() + 0.1)
+            with pytest.raises(BrokerUnavailable, match="did not confirm"):
+                await broker._context.publisher._send([late])
+            await broker.publish(topic(), Message("m"))
+            assert proxy.connections == 1
 
     with FaultProxy(server.port) as proxy:
         run(scenario(proxy))

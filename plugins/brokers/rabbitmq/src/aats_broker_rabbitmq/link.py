@@ -8,7 +8,7 @@ import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from aats_broker_rabbitmq.session import Session, translated
+from aats_broker_rabbitmq.session import AccessRefused, Session, translated
 from aats_broker_rabbitmq.settings import RabbitSettings
 from aats_broker_rabbitmq.topology import declare
 from aats_core.errors import BrokerError, BrokerUnavailable
@@ -102,6 +102,7 @@ class Link:
 
     async def _connect(self) -> Session | None:
         problems = []
+        refused = False
         for address in self._settings.servers:
             session = None
             try:
@@ -114,10 +115,21 @@ class Link:
                 problems.append(f"{address}: no answer within {self._settings.timeout:g} s")
             except BrokerError as error:
                 problems.append(str(error))
+                refused = refused or isinstance(error, AccessRefused)
             if session is not None:
                 session.abort()
         self.problem = "; ".join(problems)
+        if refused:
+            self._tell(BrokerUnavailable(self.problem))
         return None
+
+    def _tell(self, error: BrokerUnavailable) -> None:
+        """Raise an error for all who wait now; those who come later wait for the next attempt."""
+        future = self._session
+        if future is not None:
+            self._session = asyncio.get_running_loop().create_future()
+            future.set_exception(error)
+            future.exception()  # or it would be logged where nobody waits
 
     async def _serve(self, session: Session) -> None:
         future = self._session

@@ -64,6 +64,21 @@ class Publisher:
         self, exchange: str, routing_key: str, body: bytes, headers: dict[str, Any] | None = None
     ) -> None:
         """Return once the server has the message; raises `BrokerUnavailable` where that does not happen in time."""
+        if self._link.session is not None:
+            return await self._hand_in(exchange, routing_key, body, headers)
+        clock = asyncio.get_running_loop().time
+        until = clock() + self._timeout
+        await self._link.ready(self._timeout)
+        try:
+            async with asyncio.timeout(until - clock()):
+                await self._hand_in(exchange, routing_key, body, headers)
+        except TimeoutError as error:
+            raise BrokerUnavailable(
+                f"RabbitMQ answered again, but did not confirm within {self._timeout:g} s"
+            ) from error
+
+    async def _hand_in(self, exchange: str, routing_key: str, body: bytes, headers: dict[str, Any] | None) -> None:
+        """Let a batch have it, which waits as long as the message that was handed in first may."""
         until = asyncio.get_running_loop().time() + self._timeout
         await self._batcher.do(Outgoing(exchange, routing_key, body, headers, until))
 
@@ -82,7 +97,8 @@ class Publisher:
         clock = asyncio.get_running_loop().time
         while True:
             session = await self._link.ready(until - clock())
-            if await self._attempt(session, batch, until - clock()):
+            left = until - clock()
+            if left > 0 and await self._attempt(session, batch, left):
                 return [None] * len(batch)
             if clock() >= until:
                 raise BrokerUnavailable(
@@ -97,12 +113,15 @@ class Publisher:
         if not session.alive:
             await asyncio.sleep(0.005)
             return False
-        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        woken: asyncio.Future[None] = loop.create_future()
         confirmations = _Confirmations(len(batch), woken)
         self._write(session, channel, batch, confirmations)
         await asyncio.wait({woken, session.publishing_closed}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        if not woken.done() and not channel.is_closed:
-            session.abort()  # it does not answer: later batches would wait in vain too
+        if woken.done():
+            session.confirmed = loop.time()
+        elif loop.time() >= session.confirmed + self._timeout and not channel.is_closed:
+            session.abort()  # it has long confirmed nothing; a batch that came late to it says nothing against it
         return woken.done() and not confirmations.refused
 
     def _write(self, session: Session, channel: Channel, batch: list[Outgoing], mark: Any) -> None:

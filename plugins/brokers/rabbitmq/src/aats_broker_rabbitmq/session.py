@@ -18,6 +18,7 @@ from aiormq.exceptions import (
     ChannelInvalidStateError,
     ConnectionClosed,
     InvalidFrameError,
+    ProbableAuthenticationError,
 )
 from yarl import URL
 
@@ -33,6 +34,10 @@ BROKEN = (
     asyncio.CancelledError,
 )
 """What the driver raises where a connection ends under it; it also cancels calls that it cannot finish."""
+
+
+class AccessRefused(BrokerUnavailable):
+    """The server does not accept the user or the password, and will not a moment later either."""
 
 
 @asynccontextmanager
@@ -81,6 +86,8 @@ class Session:
         self.max_frame: int = connection.connection_tune.frame_max or 131_072
         self.closed: asyncio.Future[Any] = connection.closing
         self.declared: set[str] = set()
+        self.confirmed = asyncio.get_running_loop().time()
+        """When the server last confirmed what was published, or at first when the session began."""
         self._writer = writer
 
     @classmethod
@@ -101,6 +108,10 @@ class Session:
         async with translated(address):
             try:
                 connection = await aiormq.connect(url, transport_factory=transport)
+            except ProbableAuthenticationError as error:
+                raise AccessRefused(
+                    f"{address}: RabbitMQ refused the user {settings.user!r} or the password: {reason(error)}"
+                ) from error
             except InvalidFrameError as error:  # the driver does not pass on why the server closes it
                 raise BrokerError(
                     f"{address}: RabbitMQ closed the connection at once: does the vhost {settings.vhost!r} exist, and"
