@@ -38,13 +38,12 @@ def test_the_server_is_killed_under_load(scene: Scene) -> None:
         async with connected(scene) as broker:
             for _ in range(2):
                 scene.consume()
-            loading = asyncio.create_task(load(scene, broker, seconds=8))
-            for _ in range(2):
-                await asyncio.sleep(scene.random.uniform(0.5, 1.5))
-                await asyncio.to_thread(scene.server.kill)
-                await asyncio.to_thread(scene.server.start)
-                await flow_again(scene)
-            await loading
+            async with load(scene, broker):
+                for _ in range(2):
+                    await asyncio.sleep(scene.random.uniform(0.5, 1.5))
+                    await asyncio.to_thread(scene.server.kill)
+                    await asyncio.to_thread(scene.server.start)
+                    await flow_again(scene)
             await scene.settle()
 
     asyncio.run(scenario())
@@ -55,13 +54,12 @@ def test_the_network_fails_for_thirty_seconds(scene: Scene, fault: Fault) -> Non
     async def scenario() -> None:
         async with connected(scene) as broker:
             scene.consume()
-            loading = asyncio.create_task(load(scene, broker, seconds=34))
-            await asyncio.sleep(1)
-            scene.proxy.inject(fault)
-            await asyncio.sleep(30)
-            scene.proxy.inject(Fault.NONE)
-            await flow_again(scene)
-            await loading
+            async with load(scene, broker):
+                await asyncio.sleep(1)
+                scene.proxy.inject(fault)
+                await asyncio.sleep(30)
+                scene.proxy.inject(Fault.NONE)
+                await flow_again(scene)
             await scene.settle()
 
     asyncio.run(scenario())
@@ -153,15 +151,25 @@ async def connected(scene: Scene) -> AsyncIterator[Broker]:
         await broker.close()
 
 
-async def load(scene: Scene, broker: Broker, seconds: float) -> None:
-    """Publish about 200 messages a second, whether or not they are confirmed."""
-    end = asyncio.get_running_loop().time() + seconds
-    first = 0
-    async with asyncio.TaskGroup() as group:
-        while asyncio.get_running_loop().time() < end:
-            group.create_task(scene.publish(broker, range(first, first + 20)))
-            first += 20
-            await asyncio.sleep(0.1)
+@contextlib.asynccontextmanager
+async def load(scene: Scene, broker: Broker) -> AsyncIterator[None]:
+    """Publish about 200 messages a second, whether or not they are confirmed, for as long as the block lasts."""
+
+    async def publish() -> None:
+        first = 0
+        async with asyncio.TaskGroup() as group:
+            while not over.is_set():
+                group.create_task(scene.publish(broker, range(first, first + 20)))
+                first += 20
+                await asyncio.sleep(0.1)
+
+    over = asyncio.Event()
+    publishing = asyncio.create_task(publish())
+    try:
+        yield
+    finally:
+        over.set()
+        await publishing
 
 
 async def flow_again(scene: Scene) -> None:
