@@ -232,6 +232,44 @@ def test_a_busy_consumer_hoards_nothing(make: Make) -> None:
     run(scenario())
 
 
+def test_a_consumer_that_leaves_while_it_makes_way_takes_no_attempt(make: Make, server: RabbitServer) -> None:
+    async def scenario(proxy: FaultProxy) -> None:
+        name = topic()
+        async with connected(make()) as broker:
+            async with (
+                connected(make(servers=[f"amqp://127.0.0.1:{proxy.port}"])) as slow,
+                slow.subscribe(name, "g") as subscription,
+            ):
+                await broker.publish(name, Message("m", 1))
+                await broker.publish(name, Message("m", 2), key="k")
+                while subscription.count().fetched < 2:
+                    await asyncio.sleep(0.01)
+                proxy.delay = 0.05
+                while not subscription._paused:
+                    await asyncio.sleep(0.01)
+            async with broker.subscribe(name, "g") as successor:
+                assert [delivery.attempt for delivery in await take(successor, 2)] == [1, 1]
+
+    with FaultProxy(server.port) as proxy:
+        run(scenario(proxy))
+
+
+def test_a_consumer_that_made_way_buries_what_had_its_attempts_when_it_leaves(make: Make) -> None:
+    async def scenario() -> None:
+        name = topic()
+        async with connected(make(max_attempts=1)) as broker, connected(make()) as other:
+            async with broker.subscribe(name, "g", prefetch=1) as busy:
+                await broker.publish(name, Message("m", "held"))
+                await anext(busy)
+                await broker.publish(name, Message("m", "next"))
+                async with other.subscribe(name, "g") as idle:
+                    await (await anext(idle)).ack()
+            (letter,) = await other.dead_letters(name)
+            assert letter.message.read(str) == "held"
+
+    run(scenario())
+
+
 def test_a_consumer_fetches_a_bounded_number(make: Make) -> None:
     async def scenario() -> None:
         name = topic()

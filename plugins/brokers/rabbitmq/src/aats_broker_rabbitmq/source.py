@@ -149,7 +149,8 @@ class GroupSource(Source):
             for entry in list(shared.unsettled.values()):
                 if entry.drift or entry.wait() > 0:
                     group.create_task(self._post(entry))
-        await write_notes(self.context, keyed, self.queues.notes, self._noted)
+        if keyed.open:
+            await write_notes(self.context, keyed, self.queues.notes, self._noted)
 
     async def _post(self, entry: Entry) -> None:
         due = entry.due if entry.wait() > 0 else 0.0

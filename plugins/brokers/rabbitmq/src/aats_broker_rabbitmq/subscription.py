@@ -168,18 +168,26 @@ class RabbitSubscription(Subscription):
         if self._patience is not None:
             self._patience.cancel()
         self._left(self)
-        for chore in list(self._chores):
-            chore.cancel()
-            with suppress(asyncio.CancelledError):
-                await chore
         held = [delivery.entry for delivery in self.leases.end_all()]
+        await self._end_chores()
         intakes, self._intakes = self._intakes, []
-        with suppress(BrokerError):
-            if intakes and all(intake.open for intake in intakes):
+        try:
+            if intakes and intakes[0].open:
                 await self.source.hand_over(intakes, held)
+        except* BrokerError as errors:
+            log.warning("%s: left in haste: %s", self.source.label, errors.exceptions[0])
         for intake in intakes:
             await intake.close(self._context.settings.timeout)
         self.backlog.drop(lambda _: True)
+
+    async def _end_chores(self) -> None:
+        """Let what is under way come to its end where it can: a call that is cancelled ends its channel."""
+        if self._chores and self._intakes and self._intakes[0].session.alive:
+            await asyncio.wait(self._chores, timeout=self._context.settings.timeout)
+        chores = list(self._chores)
+        for chore in chores:
+            chore.cancel()
+        await asyncio.gather(*chores, return_exceptions=True)
 
     def count(self) -> Count:
         """Tell what this consumer has fetched, and how much of that is held."""
@@ -247,6 +255,8 @@ class RabbitSubscription(Subscription):
         return self._put(entry)
 
     def _put(self, entry: Entry) -> None:
+        if not self._open:
+            return None  # it goes back with what is unsettled
         if entry.attempts >= self._context.settings.max_attempts:
             return self._do(self._give_up(entry))
         if entry.wait() > HERE and not entry.intake.sole:
