@@ -56,7 +56,7 @@ class Source(ABC):
 
     @abstractmethod
     async def pause(self, intakes: Sequence[Intake], waiting: Sequence[Entry], idle: Sequence[Intake]) -> None:
-        """Let others have what this consumer does not ask for."""
+        """Let others have what this consumer does not ask for, once its first intake has been stopped."""
 
     @abstractmethod
     async def resume(self, intakes: Sequence[Intake], *, few: bool = False) -> list[Intake]:
@@ -98,9 +98,8 @@ class GroupSource(Source):
         await shared.see(expected, HEAD_START)
 
     async def pause(self, intakes: Sequence[Intake], waiting: Sequence[Entry], idle: Sequence[Intake]) -> None:
-        """Let others of the group have what `waiting` holds, what would come next, and all of an `idle` intake."""
+        """Let others of the group have what `waiting` holds, and all of an `idle` intake."""
         shared, keyed = intakes
-        await shared.stop()
         async with asyncio.TaskGroup() as group:
             for entry in waiting:
                 if entry.intake is shared:

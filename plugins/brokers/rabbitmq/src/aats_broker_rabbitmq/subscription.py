@@ -300,12 +300,13 @@ class RabbitSubscription(Subscription):
             if not intakes or not all(intake.open for intake in intakes[:1]):
                 return
             if on:
+                self._stopped, self._alone = True, None
+                await intakes[0].stop()
                 idle = [intake for intake in intakes if intake.sole and not intake.held()]
                 waiting = [entry for entry in self.backlog if not entry.intake.sole]
                 for intake in idle:
                     intake.muted = True
                 self.backlog.drop(lambda entry: entry in waiting or entry.intake in idle)
-                self._stopped, self._alone = True, None
                 await self.source.pause(intakes, waiting, idle)
             elif self._stopped:
                 self._stopped = False
