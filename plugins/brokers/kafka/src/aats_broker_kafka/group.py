@@ -138,6 +138,8 @@ class Group(Owner):
         found: dict[TopicPartition, Start] = await starts(self.site.driver, self.name, places)
         await self._driver.refresh()
         for place, start in found.items():
+            if place not in self.membership.owned:
+                continue  # lost while it was looked up
             part = self.partitions[place] = Partition(place, start.offset, start.note, start.end)
             if part.position < part.end:
                 self._behind.add(part)
