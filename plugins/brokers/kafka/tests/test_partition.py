@@ -75,7 +75,8 @@ def test_a_note_never_grows_beyond_what_a_server_takes(every: int, second: int, 
         if not offset % every:
             if not part.has_room():
                 break
-            entry.attempts, entry.state, part.top = attempts, State.HELD, offset
+            part.attempt(entry)
+            entry.attempts, entry.state = attempts, State.HELD
             handed.append(entry)
         offset += 1
         if noting and not offset % 50:

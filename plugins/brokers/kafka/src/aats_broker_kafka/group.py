@@ -269,9 +269,7 @@ class Group(Owner):
                 break
             if entry.suspect and not self._watch(entry, alone=not batch):
                 break
-            entry.state = State.MARKING
-            entry.attempts += 1
-            entry.part.top = max(entry.part.top, entry.offset)
+            entry.part.attempt(entry)
             entry.lent = taker.client
             taker.expect()
             batch.append((entry, taker))
@@ -300,7 +298,7 @@ class Group(Owner):
             if not entry.until:
                 entry.until = now + WATCH
                 loop.call_later(WATCH, self.wake)
-            self.queue.release(entry)
+            self.queue.put_back(entry)
             return False
         entry.suspect, entry.until, self._watched = False, now + WATCH, entry
         loop.call_later(WATCH, self.wake)
