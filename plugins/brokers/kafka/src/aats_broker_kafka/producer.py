@@ -9,7 +9,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer, errors
 
 from aats_broker_kafka.deadlines import Deadlines, time_out
-from aats_broker_kafka.driver import BACKOFF
+from aats_broker_kafka.driver import BACKOFF, close_what_ended
 from aats_broker_kafka.settings import KafkaSettings
 from aats_core.errors import BrokerError, BrokerUnavailable, MessageTooLarge
 
@@ -104,6 +104,7 @@ class Producer:
             max_request_size=self._settings.max_message_bytes + 4096,
             request_timeout_ms=int(self._settings.timeout * 1000),
         )
+        close_what_ended(producer.client)
         try:
             await producer.start()
         except (errors.KafkaError, OSError):
