@@ -10,6 +10,7 @@ import pytest
 from aats_broker_kafka import KafkaSettings
 from aats_broker_kafka.driver import Driver
 from aats_broker_kafka.producer import Producer
+from aiokafka.errors import NodeNotReadyError
 from aiokafka.protocol.metadata import MetadataRequest
 
 from aats_core.errors import BrokerUnavailable
@@ -25,35 +26,36 @@ def settings(server: KafkaServer) -> KafkaSettings:
 
 
 async def end_and_ask(client: Any, ask: Callable[[], Awaitable[object]]) -> None:
-    """Let connections end as the server would, ask before anybody has noticed, and see that they were closed."""
+    """Let connections end as a dying server would, ask before anybody has noticed, and see that they were closed."""
     writers = [connection._writer for connection in client._conns.values()]
     assert writers
-    for connection in client._conns.values():
-        connection._reader.feed_eof()
-    await ask()
+    for reader in [connection._reader for connection in client._conns.values()]:
+        reader.feed_eof()
+    client.cluster.broker_metadata = lambda _: None
+    with pytest.raises((BrokerUnavailable, NodeNotReadyError)):
+        await ask()
     assert all(writer.is_closing() for writer in writers)
 
 
-def test_a_connection_that_ended_is_closed_before_it_is_replaced(server: KafkaServer) -> None:
+def test_a_connection_that_ended_is_closed_before_it_is_forgotten(server: KafkaServer) -> None:
     async def main() -> None:
         driver = Driver(settings(server))
         await driver.open()
         try:
-            ask = lambda: driver.send(NODE, MetadataRequest([]), "metadata")  # noqa: E731 - shorter
-            await ask()
-            await end_and_ask(driver._client, ask)
+            await end_and_ask(driver._client, lambda: driver.send(NODE, MetadataRequest([]), "metadata"))
         finally:
             await driver.close()
 
     asyncio.run(main())
 
 
-def test_a_producer_closes_connections_that_ended_before_it_replaces_them(server: KafkaServer) -> None:
+def test_a_producer_closes_connections_that_ended_before_it_forgets_them(server: KafkaServer) -> None:
     async def main() -> None:
         producer = Producer(settings(server))
         producer._producer = await producer._started()
         client = producer._producer.client
         try:
+            await client.send(NODE, MetadataRequest([]))
             await end_and_ask(client, lambda: client.send(NODE, MetadataRequest([])))
         finally:
             await producer.close()
