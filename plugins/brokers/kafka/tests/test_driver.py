@@ -55,10 +55,23 @@ def test_a_producer_closes_connections_that_ended_before_it_forgets_them(server:
         producer._producer = await producer._started()
         client = producer._producer.client
         try:
-            await client.send(NODE, MetadataRequest([]))
             await end_and_ask(client, lambda: client.send(NODE, MetadataRequest([])))
         finally:
             await producer.close()
+
+    asyncio.run(main())
+
+
+def test_a_producer_that_opens_while_it_is_closed_leaves_nothing_open(server: KafkaServer) -> None:
+    async def main() -> None:
+        producer = Producer(settings(server))
+        sending = asyncio.create_task(producer.send(f"own.{new_id()}", b"late"))
+        await asyncio.sleep(0)
+        assert producer._opening.locked()
+        await producer.close()
+        with pytest.raises(BrokerUnavailable, match="closed"):
+            await sending
+        assert producer._producer is None
 
     asyncio.run(main())
 

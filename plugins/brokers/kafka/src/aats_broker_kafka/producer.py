@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, errors
@@ -86,7 +85,11 @@ class Producer:
                 while self._producer is None:
                     if self._closed:
                         raise BrokerUnavailable("the broker is closed")
-                    self._producer = await self._started()
+                    producer = await self._started()
+                    if producer is not None and self._closed:
+                        await _end(producer)
+                    else:
+                        self._producer = producer
                 return self._producer
         except TimeoutError as error:
             raise BrokerUnavailable(
@@ -143,9 +146,10 @@ async def _end(producer: Any) -> None:
     """Close a producer without sending what it has left, which its own `stop` would wait for."""
     producer._closed = True  # noqa: SLF001 - the driver has no other way
     producer._message_accumulator.fail_all(Abandoned())  # noqa: SLF001
-    # KeyError: a batch that was failed above comes back from an attempt that was under way
-    with contextlib.suppress(TimeoutError, errors.KafkaError, KeyError):
-        async with asyncio.timeout(0.2):
-            await producer._sender.close()  # noqa: SLF001
+    sending = producer._sender.sender_task  # noqa: SLF001
+    for _ in range(2):  # once to send no more, and where that takes long, once to wait for no answer either
+        if sending is not None and not sending.done():
+            sending.cancel()
+            await asyncio.wait({sending}, timeout=0.2)
     producer._message_accumulator.fail_all(Abandoned())  # noqa: SLF001 - what was under way has come back
     await producer.client.close()
