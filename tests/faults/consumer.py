@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import resource
 import signal
@@ -17,6 +18,7 @@ from typing import Any
 import msgspec
 
 from aats_core.broker import Broker, Delivery
+from aats_core.errors import BrokerUnavailable
 from tests.faults.ledger import Ledger
 from tests.services.brokers import make_broker
 
@@ -94,7 +96,8 @@ class Consumer:
         acking = asyncio.create_task(delivery.ack())
         await asyncio.sleep(0)
         self.die_at(Moment.ACKING, dying=dying)
-        await acking
+        with contextlib.suppress(BrokerUnavailable):  # in an outage: the message comes again
+            await acking
         self.die_at(Moment.AFTER_ACK, dying=dying)
 
     async def swallow(self, poison: Poison, delivery: Delivery) -> None:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
+import pytest
 from aats_broker_kafka import KafkaBroker
+from aats_broker_kafka import group as group_module
+from aats_broker_kafka.driver import TopicPartition
+from aats_broker_kafka.offsets import Start, starts
 
 from aats_core.broker import Subscription
+from aats_core.errors import BrokerUnavailable
 from aats_core.message import Message, new_id
 from plugins.brokers.kafka.tests.conftest import Opening
 from tests.services.kafka import KafkaServer
@@ -147,18 +155,20 @@ async def main(server, topic):
     await broker.connect()
     async with broker.subscribe(topic, "g", prefetch=10) as subscription:
         async for delivery in subscription:
-            print(delivery.message.read(str), delivery.attempt, flush=True)
-            if delivery.message.read(str) == "poison":
+            value = delivery.message.read(str)
+            print(value, delivery.attempt, flush=True)
+            if value == "poison":
                 os.kill(os.getpid(), signal.SIGKILL)
-            await delivery.ack()
+            if value != "kept":
+                await delivery.ack()
 
 asyncio.run(main(*sys.argv[1:]))
 """
 
 
-def test_a_message_that_kills_its_process_is_a_dead_letter_after_as_many_kills(
-    client: Opening, server: KafkaServer, tmp_path: Path
-) -> None:
+@pytest.fixture
+def run_until_killed(server: KafkaServer, tmp_path: Path) -> Callable[[str], Awaitable[list[str]]]:
+    """Return what runs a consumer that dies of "poison", and returns the messages and attempts that it saw."""
     program = tmp_path / "dying.py"
     program.write_text(DYING)
 
@@ -169,6 +179,12 @@ def test_a_message_that_kills_its_process_is_a_dead_letter_after_as_many_kills(
         assert done.returncode == -9, done.stderr
         return done.stdout.split("\n")[:-1]
 
+    return functools.partial(asyncio.to_thread, run)
+
+
+def test_a_message_that_kills_its_process_is_a_dead_letter_after_as_many_kills(
+    client: Opening, run_until_killed: Callable[[str], Awaitable[list[str]]]
+) -> None:
     async def main() -> None:
         name = topic()
         async with client(partitions=1, max_attempts=3) as broker:
@@ -176,10 +192,10 @@ def test_a_message_that_kills_its_process_is_a_dead_letter_after_as_many_kills(
                 pass
             for value in ("a", "b", "poison", "c", "d"):
                 await broker.publish(name, Message("m", value))
-            first = await asyncio.to_thread(run, name)
+            first = await run_until_killed(name)
             assert first == ["a 1", "b 1", "poison 1"]
             for attempt in (2, 3):
-                assert await asyncio.to_thread(run, name) == [f"poison {attempt}"]
+                assert await run_until_killed(name) == [f"poison {attempt}"]
             async with broker.subscribe(name, "g") as subscription:
                 assert [await take(subscription), await take(subscription)] == ["c", "d"]
                 async with asyncio.timeout(PATIENCE):
@@ -187,5 +203,52 @@ def test_a_message_that_kills_its_process_is_a_dead_letter_after_as_many_kills(
                         await asyncio.sleep(0.02)
                 (letter,) = letters
                 assert (letter.message.read(str), letter.attempts) == ("poison", 3)
+
+    asyncio.run(main())
+
+
+def test_messages_that_a_killed_process_held_come_again_while_others_are_in_hand(
+    client: Opening, run_until_killed: Callable[[str], Awaitable[list[str]]]
+) -> None:
+    async def main() -> None:
+        name = topic()
+        values = ["kept", "kept", "kept", "poison"]
+        async with client(partitions=1) as broker:
+            async with broker.subscribe(name, "g"):
+                pass
+            for value in values:
+                await broker.publish(name, Message("m", value))
+            assert await run_until_killed(name) == [f"{value} 1" for value in values]
+            async with broker.subscribe(name, "g") as subscription, asyncio.timeout(PATIENCE):
+                held = [await anext(subscription) for _ in values]
+                assert [delivery.attempt for delivery in held] == [2] * len(values)
+                for delivery in held:
+                    await delivery.ack()
+                await broker.publish(name, Message("m", "after"))
+                assert await take(subscription) == "after"
+
+    asyncio.run(main())
+
+
+def test_partitions_that_could_not_be_begun_with_are_begun_with_later(
+    client: Opening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = [BrokerUnavailable("no answer")]
+
+    async def fail_first(*args: Any) -> dict[TopicPartition, Start]:
+        if failures:
+            raise failures.pop()
+        return await starts(*args)
+
+    async def main() -> None:
+        name = topic()
+        async with client() as broker:
+            async with broker.subscribe(name, "g"):
+                pass
+            await broker.publish(name, Message("m", "early"))
+            monkeypatch.setattr(group_module, "starts", fail_first)
+            async with broker.subscribe(name, "g") as subscription:
+                assert await take(subscription) == "early"
+        assert not failures
 
     asyncio.run(main())

@@ -88,6 +88,7 @@ class Driver:
         quiet()
         options = self._settings.connection()
         client = AIOKafkaClient(**options, client_id="aats", request_timeout_ms=int(self._timeout * 1000))
+        close_what_ended(client)
         try:
             async with asyncio.timeout(self._settings.timeout):
                 while True:
@@ -132,7 +133,10 @@ class Driver:
         if self._client is None:
             raise BrokerUnavailable(f"{what}: the connection is closed")
         with translated(what):
-            return await self._client.send(node, request, group=connection)
+            try:
+                return await self._client.send(node, request, group=connection)
+            except KeyError as error:  # it closes a connection after a timeout, which somebody else has replaced
+                raise errors.KafkaConnectionError(f"no answer from node {node}") from error
 
     async def ask_coordinator(self, group: str, request: Any, what: str) -> Any:
         """Send a request to the coordinator of a group, looking it up where it is not known."""
@@ -241,6 +245,22 @@ def _seen(answer: asyncio.Future[Any]) -> None:
         answer.exception()
 
 
+def close_what_ended(client: Any) -> None:
+    """Make a client close the connections that the server has ended before it forgets them.
+
+    It leaves that to the task that reads from a connection, which does not where the client forgets it first.
+    """
+    connect = client._get_conn  # noqa: SLF001 - the driver has no other way
+
+    async def get_conn(node: int, *, group: Any = ConnectionGroup.DEFAULT, **options: Any) -> Any:
+        known = client._conns.get((node, group))  # noqa: SLF001
+        if known is not None and not known.connected():
+            known.close()
+        return await connect(node, group=group, **options)
+
+    client._get_conn = get_conn  # noqa: SLF001
+
+
 def quiet() -> None:
     """Keep the driver from logging every attempt of an outage, which we report ourselves, unless its level is set."""
     if not (logger := logging.getLogger("aiokafka")).level:
@@ -267,4 +287,15 @@ def _refusal(code: int, what: str) -> BrokerError:
     return BrokerUnavailable(f"{what}: {kind.__name__}") if kind.retriable else Refused(code, what)
 
 
-__all__ = ["BACKOFF", "EARLIEST", "LATEST", "Driver", "Found", "Record", "Refused", "TopicPartition", "translated"]
+__all__ = [
+    "BACKOFF",
+    "EARLIEST",
+    "LATEST",
+    "Driver",
+    "Found",
+    "Record",
+    "Refused",
+    "TopicPartition",
+    "close_what_ended",
+    "translated",
+]

@@ -138,6 +138,8 @@ class Group(Owner):
         found: dict[TopicPartition, Start] = await starts(self.site.driver, self.name, places)
         await self._driver.refresh()
         for place, start in found.items():
+            if place not in self.membership.owned:
+                continue  # lost while it was looked up
             part = self.partitions[place] = Partition(place, start.offset, start.note, start.end)
             if part.position < part.end:
                 self._behind.add(part)
@@ -267,9 +269,7 @@ class Group(Owner):
                 break
             if entry.suspect and not self._watch(entry, alone=not batch):
                 break
-            entry.state = State.MARKING
-            entry.attempts += 1
-            entry.part.top = max(entry.part.top, entry.offset)
+            entry.part.attempt(entry)
             entry.lent = taker.client
             taker.expect()
             batch.append((entry, taker))
@@ -298,7 +298,7 @@ class Group(Owner):
             if not entry.until:
                 entry.until = now + WATCH
                 loop.call_later(WATCH, self.wake)
-            self.queue.release(entry)
+            self.queue.put_back(entry)
             return False
         entry.suspect, entry.until, self._watched = False, now + WATCH, entry
         loop.call_later(WATCH, self.wake)

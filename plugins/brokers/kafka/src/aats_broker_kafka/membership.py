@@ -88,7 +88,8 @@ class Membership:
         self._generation = -1
         self._leads = False
         self._known: list[TopicPartition] = []
-        self._owned: set[TopicPartition] = set()
+        self.owned: set[TopicPartition] = set()
+        """The partitions that are this member's."""
         self._again = asyncio.Event()
         self._proved = 0.0
         self.settled = asyncio.Event()
@@ -161,7 +162,7 @@ class Membership:
 
     async def _join(self) -> None:
         self._again.clear()
-        owned = tuple((place.topic, place.partition) for place in sorted(self._owned))
+        owned = tuple((place.topic, place.partition) for place in sorted(self.owned))
         metadata = encode_claim(self._pattern, Claim(self._generation, owned, self._owner.count()))
         session = int(self._settings.session * 1000)
         request = JoinGroupRequest(
@@ -189,13 +190,17 @@ class Membership:
         return [(member, encode_places(share)) for member, share in assign(self._known, claims).items()]
 
     async def _take(self, share: set[TopicPartition]) -> None:
-        gone, new = self._owned - share, share - self._owned
-        self._owned = share
+        gone, new = self.owned - share, share - self.owned
+        self.owned = share
         if gone:
             await self._owner.revoked(gone)
             self._again.set()
         if new:
-            await self._owner.gained(new)
+            try:
+                await self._owner.gained(new)
+            except BaseException:
+                self.owned = self.owned - new  # they are claimed anew with the next join
+                raise
         self._owner.shared(self._generation)
         self.settled.set()
 
@@ -244,8 +249,8 @@ class Membership:
     def _expelled(self) -> None:
         self._member, self._generation, self._leads = "", -1, False
         self._again.set()
-        if self._owned:
-            self._owned = set()
+        if self.owned:
+            self.owned = set()
             self._owner.lost()
 
 

@@ -126,11 +126,15 @@ class Partition:
         return self._read[0] if self._read else self.position
 
     def has_room(self) -> bool:
-        """Tell whether the note can take another mark, however the messages in hand are settled, and count it."""
-        if self._cost + (MARK + SPLIT) * (self._since + 1) > NOTE_BYTES:
-            return False
+        """Tell whether the note can take another mark, however the messages in hand are settled."""
+        return self._cost + (MARK + SPLIT) * (self._since + 1) <= NOTE_BYTES
+
+    def attempt(self, entry: Entry) -> None:
+        """Count an attempt of a message, which the next note has to hold."""
+        entry.state = State.MARKING
+        entry.attempts += 1
+        self.top = max(self.top, entry.offset)
         self._since += 1
-        return True
 
     def note(self) -> str:
         """Return the marks as the note of the committed offset: runs of equal ones, as pairs of varints."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, errors
 
 from aats_broker_kafka.deadlines import Deadlines, time_out
-from aats_broker_kafka.driver import BACKOFF
+from aats_broker_kafka.driver import BACKOFF, close_what_ended
 from aats_broker_kafka.settings import KafkaSettings
 from aats_core.errors import BrokerError, BrokerUnavailable, MessageTooLarge
 
@@ -86,7 +85,11 @@ class Producer:
                 while self._producer is None:
                     if self._closed:
                         raise BrokerUnavailable("the broker is closed")
-                    self._producer = await self._started()
+                    producer = await self._started()
+                    if producer is not None and self._closed:
+                        await _end(producer)
+                    else:
+                        self._producer = producer
                 return self._producer
         except TimeoutError as error:
             raise BrokerUnavailable(
@@ -104,6 +107,7 @@ class Producer:
             max_request_size=self._settings.max_message_bytes + 4096,
             request_timeout_ms=int(self._settings.timeout * 1000),
         )
+        close_what_ended(producer.client)
         try:
             await producer.start()
         except (errors.KafkaError, OSError):
@@ -142,9 +146,10 @@ async def _end(producer: Any) -> None:
     """Close a producer without sending what it has left, which its own `stop` would wait for."""
     producer._closed = True  # noqa: SLF001 - the driver has no other way
     producer._message_accumulator.fail_all(Abandoned())  # noqa: SLF001
-    # KeyError: a batch that was failed above comes back from an attempt that was under way
-    with contextlib.suppress(TimeoutError, errors.KafkaError, KeyError):
-        async with asyncio.timeout(0.2):
-            await producer._sender.close()  # noqa: SLF001
+    sending = producer._sender.sender_task  # noqa: SLF001
+    for _ in range(2):  # once to send no more, and where that takes long, once to wait for no answer either
+        if sending is not None and not sending.done():
+            sending.cancel()
+            await asyncio.wait({sending}, timeout=0.2)
     producer._message_accumulator.fail_all(Abandoned())  # noqa: SLF001 - what was under way has come back
     await producer.client.close()

@@ -43,10 +43,13 @@ class Queue:
             entry.state = State.WAITING
             asyncio.get_running_loop().call_later(wait, self._due, entry)
             return
-        entry.state = State.READY
-        message = entry.message
-        heapq.heappush(self._ready, (message.priority, entry.timestamp, next(self._numbers), entry))
+        self.put_back(entry)
         self._wake()
+
+    def put_back(self, entry: Entry) -> None:
+        """Let a message be ready, without saying so: who took it cannot hand it out yet."""
+        entry.state = State.READY
+        heapq.heappush(self._ready, (entry.message.priority, entry.timestamp, next(self._numbers), entry))
 
     def next(self) -> Entry | None:
         """Take the next message, of a partition whose note can take its mark."""
