@@ -43,9 +43,9 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def integration(session: nox.Session) -> None:
-    """The plugins on their real servers, which `tests/services` starts; what fails is tried once more, and reported."""
+    """The plugins on their real servers, which `tests/services` starts; what fails is tried again, and reported."""
     install(session)
-    session.run("pytest", "-m", "integration", "--reruns=1", *session.posargs)
+    session.run("pytest", "-m", "integration", "--reruns=2", *session.posargs)
 
 
 @nox.session

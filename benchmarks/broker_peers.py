@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 from aats_core.message import Message
+from tests.services import RabbitServer
 from tests.services.brokers import BENCHES, make_broker
 
 Received = Callable[[bytes], None]
@@ -127,12 +128,17 @@ async def nats_calls(url: str, received: Received) -> AsyncIterator[Publish]:
     await client.close()
 
 
+def rabbitmq_url(url: str) -> str:
+    """Return the address of the virtual host, with user and password in it."""
+    return f"{url.replace('://', f'://{RabbitServer.user}:{RabbitServer.password}@')}/aats"
+
+
 @asynccontextmanager
 async def rabbitmq_calls(url: str, received: Received) -> AsyncIterator[Publish]:
     """A quorum queue by aio-pika, with publisher confirms."""
     import aio_pika
 
-    connection, name = await aio_pika.connect(url), uuid4().hex
+    connection, name = await aio_pika.connect(rabbitmq_url(url)), uuid4().hex
     channel, sending = await connection.channel(), await connection.channel()
     await channel.set_qos(PREFETCH)
     queue = await channel.declare_queue(name, durable=True, arguments={"x-queue-type": "quorum"})
@@ -155,10 +161,10 @@ async def kafka_calls(url: str, received: Received) -> AsyncIterator[Publish]:
 
     servers, topic = url.removeprefix("kafka://"), uuid4().hex
     async with AsyncExitStack() as stack:
+        await create_topic(servers, topic)
         producer = AIOKafkaProducer(bootstrap_servers=servers, enable_idempotence=True)
         await producer.start()
         stack.push_async_callback(producer.stop)
-        await producer.send_and_wait(topic, b"")
         consumer = AIOKafkaConsumer(
             topic, bootstrap_servers=servers, group_id=topic, enable_auto_commit=False, auto_offset_reset="latest"
         )
@@ -177,6 +183,16 @@ async def kafka_calls(url: str, received: Received) -> AsyncIterator[Publish]:
 
         await stack.enter_async_context(running(consume()))
         yield lambda data: producer.send_and_wait(topic, data)
+
+
+async def create_topic(servers: str, topic: str) -> None:
+    """Make a topic with as many partitions as ours have."""
+    from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+    admin = AIOKafkaAdminClient(bootstrap_servers=servers)
+    await admin.start()
+    await admin.create_topics([NewTopic(topic, num_partitions=6, replication_factor=1)])
+    await admin.close()
 
 
 @asynccontextmanager
@@ -216,7 +232,7 @@ async def rabbitmq_faststream(url: str, received: Received) -> AsyncIterator[Pub
     """A quorum queue by FastStream."""
     from faststream.rabbit import Channel, QueueType, RabbitBroker, RabbitQueue
 
-    broker = RabbitBroker(url, logger=None, default_channel=Channel(prefetch_count=PREFETCH))
+    broker = RabbitBroker(rabbitmq_url(url), logger=None, default_channel=Channel(prefetch_count=PREFETCH))
     queue = RabbitQueue(uuid4().hex, queue_type=QueueType.QUORUM, durable=True)
 
     @broker.subscriber(queue)
@@ -240,6 +256,8 @@ async def kafka_faststream(url: str, received: Received) -> AsyncIterator[Publis
     async def handle(data: bytes) -> None:
         received(data)
 
+    await create_topic(url.removeprefix("kafka://"), topic)
     async with broker:
         await broker.start()
+        await asyncio.sleep(4)  # until its group is settled
         yield lambda data: broker.publish(data, topic)

@@ -91,14 +91,14 @@ async def latencies(way: Way, url: str) -> list[float]:
     found: list[float] = []
 
     def received(data: bytes) -> None:
-        found.append((time.perf_counter() - float(data)) * 1e3)
+        found.append((time.perf_counter() - float(data[1:])) * 1e3)
 
     async with way(url, received) as publish, asyncio.TaskGroup() as group:
         loop = asyncio.get_running_loop()
         start = loop.time()
         for number in range(RATE * SECONDS):
             await asyncio.sleep(max(0.0, start + number / RATE - loop.time()))
-            group.create_task(_send(publish, str(time.perf_counter()).encode()))
+            group.create_task(_send(publish, f"t{time.perf_counter()}".encode()))
         async with asyncio.timeout(30):
             while len(found) < RATE * SECONDS:
                 await asyncio.sleep(0.01)
