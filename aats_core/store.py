@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeAlias
 
@@ -190,6 +190,22 @@ class RecordStore(Records, Capability):
     @abstractmethod
     def transaction(self) -> AbstractAsyncContextManager[Records]:
         """Return a context in which reads and writes belong together; an exception rolls all of it back."""
+
+    @abstractmethod
+    def stream(
+        self,
+        collection: str,
+        filter: Filter | None = None,
+        *,
+        projection: Mapping[str, Any] | None = None,
+        sort: Mapping[str, int] | None = None,
+    ) -> AsyncGenerator[Document, None]:
+        """Yield what `find` would return, fetching a few hundred at a time, for results too large to hold.
+
+        Each document that matches all the while comes exactly once; whether changes made meanwhile are seen depends
+        on the store. Where documents hold objects or arrays at the paths of `sort`, a store may have to hold them all.
+        Use `contextlib.aclosing` where it may be left early. Raises as `find` does, once the first one is asked for.
+        """
 
     @abstractmethod
     async def ensure(self, collection: str, schema: Schema) -> None:

@@ -12,6 +12,7 @@ from aats_core.testing.stores_locks import LockPromises
 from aats_core.testing.stores_queries import QueryPromises
 from aats_core.testing.stores_reads import ReadPromises
 from aats_core.testing.stores_schemas import SchemaPromises
+from aats_core.testing.stores_stream import StreamPromises
 from aats_core.testing.stores_transactions import TransactionPromises
 from aats_core.testing.stores_writes import WritePromises
 
@@ -21,6 +22,7 @@ class RecordStoreContract(
     WritePromises,
     ReadPromises,
     QueryPromises,
+    StreamPromises,
     SchemaPromises,
     TransactionPromises,
 ):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -57,6 +57,16 @@ class KeptRecords(RecordStore):
         for field, direction in (sort or {}).items():
             found.sort(key=lambda document: document[field], reverse=direction < 0)
         return found[skip:][:limit]
+
+    def stream(
+        self,
+        collection: str,
+        filter: Filter | None = None,
+        *,
+        projection: Mapping[str, Any] | None = None,
+        sort: Mapping[str, int] | None = None,
+    ) -> AsyncGenerator[Document, None]:
+        raise NotImplementedError
 
     async def ensure(self, collection: str, schema: Schema) -> None:
         await self._answer()

@@ -311,21 +311,6 @@ class TestQueries:
 
         run(scenario, opened, pool=2)
 
-    def test_many_documents_are_streamed(self, opened: Any) -> None:
-        async def scenario(records: Any, _: Any) -> None:
-            name = f"stream_{new_id()}"
-            await records.insert(name, *({"_id": each, "text": "ab"[each % 2]} for each in range(3000)))
-            found = [each["_id"] async for each in records.stream(name, sort={"_id": -1})]
-            assert found == list(range(2999, -1, -1))
-            checked = [each async for each in records.stream(name, {"text": {"$regex": "[b]"}})]
-            assert len(checked) == 1500
-            async for document in records.stream(name):
-                assert document["_id"] in range(3000)
-                break
-            assert await records.count(name) == 3000
-
-        run(scenario, opened, pool=2)
-
 
 async def _table(store: PostgresStore, name: str) -> str:
     row = await store.native.fetchrow("SELECT id FROM aats.collections WHERE name = $1", name)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar
 
-from aats_core.store import Records, RecordStore, Schema, Write
+from aats_core.store import Document, Filter, Records, RecordStore, Schema, Write
 from aats_store_mongodb import schemas
 from aats_store_mongodb.database import Database, ended
 from aats_store_mongodb.failures import translated
 from aats_store_mongodb.operations import Operations
+from aats_store_mongodb.queries import checked_filter, checked_options
 from aats_store_mongodb.writing import Writer
 
 T = TypeVar("T")
+
+_BATCH = 500
+"""Documents of a stream that the server sends at once."""
 
 
 class MongoRecords(Operations, RecordStore):
@@ -36,6 +40,24 @@ class MongoRecords(Operations, RecordStore):
     async def write(self, operations: Sequence[Write]) -> None:
         """Apply all operations in one transaction, shared with whoever else writes just now."""
         await self._writer.write(operations)
+
+    async def stream(
+        self,
+        collection: str,
+        filter: Filter | None = None,
+        *,
+        projection: Mapping[str, Any] | None = None,
+        sort: Mapping[str, int] | None = None,
+    ) -> AsyncGenerator[Document, None]:
+        """Yield the documents that match; what others change meanwhile may be seen."""
+        source, wanted = self._database.collection(collection), checked_filter(filter)
+        cursor = source.find(wanted, **checked_options(projection, sort, None, 0), batch_size=_BATCH)
+        try:
+            with translated(collection):
+                async for document in cursor:
+                    yield document
+        finally:
+            await cursor.close()
 
     async def drain(self) -> None:
         """Wait until everything that was asked for is written."""

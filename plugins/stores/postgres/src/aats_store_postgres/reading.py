@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from aats_core.query import sorted_by
 from aats_core.query.filters import Path
@@ -129,11 +129,22 @@ def _unordered(collection: Collection, query: Query, order: Order) -> str:
     return " OR ".join(checks) or "FALSE"
 
 
-async def stream(session: Session, collection: Collection, query: Query, order: Order) -> AsyncIterator[Document]:
-    """Yield the documents that match a few at a time; within a transaction."""
-    sql = f"SELECT body FROM {collection.table} WHERE {query.where(collection)}{order_by(order) or ''}"
-    matches = None if query.exact else query.matcher()
-    async for row in session.connection.cursor(sql, *query.parameters, prefetch=_BATCH):
-        document: Any = decode(row[0])
+async def stream(
+    session: Session, collection: Collection | None, query: Query, order: Order, timeout: float
+) -> AsyncIterator[Document]:
+    """Yield what `find` does a few at a time, within a transaction of the caller's; `timeout` is for each batch."""
+    if collection is None:
+        return
+    source, parameters = f"FROM {collection.table} WHERE {query.where(collection)}", query.parameters
+    by, matches = order_by(order), None if query.exact else query.matcher()
+    unordered = f"SELECT {_unordered(collection, query, order)} {source} LIMIT 1"
+    if by is None or (order and await session.fetch(unordered, *parameters) == [(True,)]):
+        for each in await _sorted(session, collection, query, order, None, 0):
+            yield each
+        return
+    async for row in session.connection.cursor(
+        f"SELECT body {source}{by}", *parameters, prefetch=_BATCH, timeout=timeout
+    ):
+        document: Document = decode(row[0])
         if matches is None or matches(document):
             yield document

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
@@ -11,7 +11,7 @@ import asyncpg
 from aats_core.batching import Batcher
 from aats_core.clock import Clock
 from aats_core.errors import DuplicateKey, StoreError
-from aats_core.query import parse_sort
+from aats_core.query import parse_projection, parse_sort, project
 from aats_core.store import (
     Delete,
     Document,
@@ -153,20 +153,22 @@ class PostgresRecords(Operations, RecordStore):
         return await self._pool.run(work, repeatable=True)
 
     async def stream(
-        self, collection: str, filter: Filter | None = None, *, sort: Mapping[str, int] | None = None
-    ) -> AsyncIterator[Document]:
-        """Yield the documents that match as one snapshot has them, a few at a time, however many there are.
-
-        PostgreSQL sorts: by the class of a value first, objects and arrays in no order among each other.
-        """
+        self,
+        collection: str,
+        filter: Filter | None = None,
+        *,
+        projection: Mapping[str, Any] | None = None,
+        sort: Mapping[str, int] | None = None,
+    ) -> AsyncGenerator[Document, None]:
+        """Yield the documents that match as one snapshot has them; each batch may take as long as any call."""
         query, order = self._queries.query(filter), parse_sort(sort or {}, "sort")
+        kept = parse_projection(projection) if projection else None
         check_name(collection)
         session = await self._pool.begin("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         try:
             known = self._catalog.get(collection) or await self._catalog.find(session, collection)
-            if known is not None:
-                async for document in reading.stream(session, known, query, order):
-                    yield document
+            async for document in reading.stream(session, known, query, order, self._pool.timeout):
+                yield document if kept is None else project(document, kept)
             await session.run("COMMIT")
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             raise translate(error, self._pool.place) from error

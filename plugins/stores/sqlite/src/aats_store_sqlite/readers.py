@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TypeVar
@@ -12,9 +14,14 @@ from typing import TypeVar
 import apsw
 
 from aats_core.errors import StoreUnavailable
+from aats_store_sqlite.failures import translated
 from aats_store_sqlite.jobs import Job, answer
+from aats_store_sqlite.reading import snapshot
 
 T = TypeVar("T")
+
+_BATCH = 500
+"""How much of a stream is read ahead."""
 
 
 class Readers:
@@ -22,8 +29,9 @@ class Readers:
 
     _loop: asyncio.AbstractEventLoop
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, open: Callable[[], apsw.Connection]) -> None:
         self._path = path
+        self._open = open
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._closed = True
@@ -50,11 +58,42 @@ class Readers:
 
     async def run(self, read: Callable[[apsw.Connection], T]) -> T:
         """Return what a function reads from a snapshot of its own."""
-        if self._closed:
-            raise StoreUnavailable(f"{self._path}: the store is not connected")
+        self._check()
         future: asyncio.Future[T] = self._loop.create_future()
         self._queue.put(Job(read, future))
         return await future
+
+    async def iterate(self, read: Callable[[apsw.Connection], Iterator[T]]) -> AsyncGenerator[T, None]:
+        """Yield what a function reads from one snapshot, a batch at a time.
+
+        It has a thread and a connection of its own, so that the others stay free, however slow the caller is.
+        """
+        self._check()
+        source = self._batches(read)
+        thread = ThreadPoolExecutor(1, "aats-sqlite-stream")
+        try:
+            while batch := await self._loop.run_in_executor(thread, next, source):
+                for each in batch:
+                    yield each
+        finally:
+            thread.submit(source.close)  # after what is being read, where the caller gave up
+            thread.shutdown(wait=False)
+
+    def _batches(self, read: Callable[[apsw.Connection], Iterator[T]]) -> Generator[list[T], None, None]:
+        """Yield batches, the last of them empty."""
+        connection = self._open()
+        try:
+            with translated(self._path), snapshot(connection):
+                found = read(connection)
+                while batch := list(islice(found, _BATCH)):
+                    yield batch
+            yield []
+        finally:
+            connection.close()
+
+    def _check(self) -> None:
+        if self._closed:
+            raise StoreUnavailable(f"{self._path}: the store is not connected")
 
     def _run(self, connection: apsw.Connection) -> None:
         while (job := self._queue.get()) is not None:

@@ -48,23 +48,40 @@ def find(
     if collection is None:
         return []
     if not order:
-        return _page(connection, collection, query, "", limit, skip)
+        return list(_page(connection, collection, query, "", limit, skip))
     with snapshot(connection):
         by_key = _order_by(connection, collection, query, order)
         if by_key is not None:
-            return _page(connection, collection, query, by_key, limit, skip)
-        found = sorted_by(_page(connection, collection, query, "", None, 0), order)
+            return list(_page(connection, collection, query, by_key, limit, skip))
+        found = sorted_by(_page(connection, collection, query), order)
         return found[skip:] if limit is None else found[skip : skip + limit]
 
 
+def stream(
+    connection: apsw.Connection, collection: Collection | None, query: Query, order: Order
+) -> Iterator[Document]:
+    """Return what `find` does as it is asked for, within a snapshot of the caller's."""
+    if collection is None:
+        return iter(())
+    by_key = _order_by(connection, collection, query, order)
+    if by_key is None:
+        return iter(sorted_by(_page(connection, collection, query), order))
+    return _page(connection, collection, query, by_key)
+
+
 def _page(
-    connection: apsw.Connection, collection: Collection, query: Query, order_by: str, limit: int | None, skip: int
-) -> list[Document]:
+    connection: apsw.Connection,
+    collection: Collection,
+    query: Query,
+    order_by: str = "",
+    limit: int | None = None,
+    skip: int = 0,
+) -> Iterator[Document]:
     rows = connection.execute(
         f"SELECT doc FROM {collection.table} WHERE {query.where(collection)}{order_by} LIMIT ? OFFSET ?",
         (*query.parameters, -1 if limit is None else limit, skip),
     )
-    return [decode(text) for (text,) in rows]
+    return (decode(text) for (text,) in rows)
 
 
 def aggregate(

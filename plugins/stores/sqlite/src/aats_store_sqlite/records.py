@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any, TypeVar
 
 import apsw
 
 from aats_core.clock import Clock
-from aats_core.store import Delete, Insert, Put, Records, RecordStore, Require, Schema, Update, Write
-from aats_store_sqlite import indexes
+from aats_core.query import parse_projection, parse_sort, project
+from aats_core.store import (
+    Delete,
+    Document,
+    Filter,
+    Insert,
+    Put,
+    Records,
+    RecordStore,
+    Require,
+    Schema,
+    Update,
+    Write,
+)
+from aats_store_sqlite import indexes, reading
 from aats_store_sqlite.catalog import Catalog, Collection, check_name
 from aats_store_sqlite.codec import encode
 from aats_store_sqlite.identity import id_key
@@ -51,12 +64,32 @@ class SqliteRecords(Operations, RecordStore):
 
     async def _read(self, name: str, read: Read[T]) -> T:
         def run(connection: apsw.Connection) -> T:
-            def known(wanted: str) -> Collection | None:
-                return self._catalog.get(wanted) or self._catalog.look_up(connection, wanted)
-
-            return read(connection, known(name), known)
+            return read(connection, self._known(connection, name), lambda other: self._known(connection, other))
 
         return await self._readers.run(run)
+
+    def _known(self, connection: apsw.Connection, name: str) -> Collection | None:
+        return self._catalog.get(name) or self._catalog.look_up(connection, name)
+
+    async def stream(
+        self,
+        collection: str,
+        filter: Filter | None = None,
+        *,
+        projection: Mapping[str, Any] | None = None,
+        sort: Mapping[str, int] | None = None,
+    ) -> AsyncGenerator[Document, None]:
+        """Yield the documents that match as one snapshot has them."""
+        query, order = self._queries.query(filter), parse_sort(sort or {}, "sort")
+        kept = parse_projection(projection) if projection else None
+        check_name(collection)
+
+        def read(connection: apsw.Connection) -> Iterator[Document]:
+            return reading.stream(connection, self._known(connection, collection), query, order)
+
+        async with aclosing(self._readers.iterate(read)) as found:
+            async for document in found:
+                yield document if kept is None else project(document, kept)
 
     async def _change(self, step: Step) -> Any:
         return await self._writer.submit(step)

@@ -44,7 +44,7 @@ class SqliteStore(Store):
         self._path = info.state_dir / (settings.path or Path("store.db"))
         self._catalog = Catalog(info.namespace)
         self._writer = Writer(self._path)
-        self._readers = Readers(self._path)
+        self._readers = Readers(self._path, lambda: open_reader(self._path, settings.timeout))
         self._capabilities = (
             SqliteRecords(self._writer, self._readers, self._catalog, clock, settings.transaction_timeout),
             SqliteKeyValues(self._writer, self._readers, clock, info.namespace),
