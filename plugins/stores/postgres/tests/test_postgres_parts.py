@@ -1,15 +1,13 @@
-"""What needs no server: the circuit breaker, the stored form and the keys of values."""
+"""What needs no server: the stored form and the keys of values."""
 
 from __future__ import annotations
 
 import math
-import time
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from aats_store_postgres.breaker import Breaker
 from aats_store_postgres.codec import decode, encode
 from aats_store_postgres.compile import compile_filter
 from aats_store_postgres.identity import id_key
@@ -20,30 +18,6 @@ from aats_core.errors import StoreError
 from aats_core.query import parse_filter
 from aats_core.query.values import identical, normal, sort_key
 from aats_core.testing import strategies
-
-
-class TestTheBreaker:
-    def test_it_allows_every_attempt_while_the_server_was_there_a_moment_ago(self) -> None:
-        breaker = Breaker(patience=60.0)
-        for _ in range(5):
-            breaker.failed(ConnectionRefusedError("refused"))
-            assert breaker.allows()
-        assert "refused" in breaker.reason
-
-    def test_it_allows_one_attempt_in_a_while_when_the_server_is_away_for_long(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        breaker, now = Breaker(patience=10.0), 1000.0
-        monkeypatch.setattr(time, "monotonic", lambda: now)
-        breaker.failed(OSError())
-        now += 10.0
-        assert breaker.is_open
-        assert [breaker.allows() for _ in range(3)] == [True, False, False]
-        now += 2.0
-        assert breaker.allows()
-        breaker.succeeded()
-        assert [breaker.allows() for _ in range(3)] == [True, True, True]
-        assert not breaker.reason
 
 
 class TestTheStoredForm:

@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 
 import asyncpg
 
+from aats_core.breaker import Breaker
 from aats_core.errors import StoreUnavailable
-from aats_store_postgres.breaker import Breaker
 from aats_store_postgres.failures import ROLLED_BACK, STALE, is_hopeless, is_lost, translate
 from aats_store_postgres.session import Connection, Session
 from aats_store_postgres.settings import PostgresSettings
