@@ -66,6 +66,7 @@ def supervise(fds: list[int]) -> NoReturn:
             tree = Tree(pid, wake, adopts=adopts)
             tree.end(tree.follow(control, request["grace"]))
             _say(control, {"code": tree.code})
+        _await_end(control)
     except EOFError:
         pass  # the team's process was gone before it had said what to start
     except BaseException:  # noqa: BLE001 - contained: this process must not go on as the launcher
@@ -250,6 +251,17 @@ def _told_to_end(control: socket.socket) -> bool:
 def _say(control: socket.socket, what: dict[str, Any]) -> None:
     with suppress(ConnectionError):  # nobody is left who wants to know
         control.sendall(json.dumps(what).encode() + b"\n")
+
+
+def _await_end(control: socket.socket) -> None:
+    """Wait until the team's process has closed its end.
+
+    What it writes until then must not fail: it would take the connection for lost before it has read what was said.
+    """
+    with suppress(OSError):
+        control.shutdown(socket.SHUT_WR)
+        while control.recv(64):
+            pass
 
 
 def _write(fd: int, what: dict[str, Any]) -> None:

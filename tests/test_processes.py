@@ -78,6 +78,12 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+def keep_the_event_loop_from_hearing(process: Process) -> None:
+    """Return once the program has ended and its supervisor has had time to say so."""
+    until(lambda: not running(process.pid))
+    time.sleep(0.02)
+
+
 def pids_in(path: Path, count: int) -> list[int]:
     """Wait until so many process ids stand in the file, and return them."""
     until(lambda: path.exists() and path.read_text().count("\n") >= count)
@@ -242,6 +248,16 @@ class TestEnd:
             assert await process.wait() == -signal.SIGTERM
 
         play(scenario, grace=PATIENCE)
+
+    def test_the_exit_code_is_told_to_who_has_it_ended_just_when_it_ends(self) -> None:
+        async def scenario(processes: Processes) -> None:
+            for _ in range(20):
+                process = await processes.start(["sh", "-c", "exit 5"], env=ENV)
+                keep_the_event_loop_from_hearing(process)
+                process.end()
+                assert await process.wait() == 5
+
+        play(scenario)
 
     def test_stopping_waits_for_the_end_even_while_it_is_cancelled(self, tmp_path: Path) -> None:
         async def scenario(processes: Processes) -> None:
