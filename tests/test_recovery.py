@@ -16,6 +16,8 @@ import msgspec
 import pytest
 
 TASKS, KILLS = 500, 20
+MOST_EFFECTS = 12
+"""Between two kills, and a moment's more: so few that the work does not end before the last kill."""
 
 TEAM = """
 [agents.probe]
@@ -42,11 +44,11 @@ class Command:
             start_new_session=True,
         )
 
-    def kill_while_it_works(self, seconds: float, ledger: Path) -> bool:
-        """Start, wait until it has begun to work and then some; returns whether it was still there to be killed."""
+    def kill_while_it_works(self, effects: int, seconds: float, ledger: Path) -> bool:
+        """Start, wait for so many effects and then a moment; returns whether it was still there to be killed."""
         process = self.start()
-        before = _lines(ledger)
-        while process.poll() is None and _lines(ledger) == before:
+        enough = _lines(ledger) + effects
+        while process.poll() is None and _lines(ledger) < enough:
             time.sleep(0.005)
         time.sleep(seconds)
         alive = process.poll() is None
@@ -83,7 +85,10 @@ def test_a_run_that_is_killed_twenty_times_does_every_task_and_every_effect_once
     (tmp_path / "plan.json").write_bytes(msgspec.json.encode(_plan(ledger, randomness)))
     command = Command(tmp_path, probe.path)
 
-    kills = sum(command.kill_while_it_works(randomness.uniform(0.0, 0.5), ledger) for _ in range(KILLS))
+    kills = sum(
+        command.kill_while_it_works(randomness.randint(1, MOST_EFFECTS), randomness.uniform(0.0, 0.03), ledger)
+        for _ in range(KILLS)
+    )
     code, output = command.finish()
 
     assert code == 0, f"seed {seed}: {output[-2000:]}"
