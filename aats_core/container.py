@@ -13,8 +13,10 @@ from aats_core.broker import Broker
 from aats_core.errors import PluginBroken, WiringError
 from aats_core.hooks import Hooks
 from aats_core.integration import Integration
+from aats_core.measured import measured
+from aats_core.metrics import StoreFigures
 from aats_core.secrets import redact
-from aats_core.store import Store
+from aats_core.store import Capability, Store
 from aats_core.team_file import Section, TeamFile
 from aats_core.wiring import Offer, choose, parameters
 
@@ -41,6 +43,13 @@ class Container:
         """The broker."""
         self.stores: Mapping[str, Store] = {name: self._build(s) for name, s in team_file.stores.items()}
         """The stores by name, as the file orders them."""
+        self.store_figures = {name: StoreFigures() for name in self.stores}
+        """What is asked of each store."""
+        self.capabilities: Mapping[str, Sequence[Capability]] = {
+            name: [each for part in store.capabilities for each in measured(part, self.store_figures[name])]
+            for name, store in self.stores.items()
+        }
+        """What each store can do, every call counted."""
 
         integrations = list(team_file.integrations.values())
         self._declare(integrations, providers.Singleton)
@@ -66,10 +75,13 @@ class Container:
         return self._providers.providers[section.title]
 
     def _backends(self, team_file: TeamFile) -> list[Offer]:
-        """Return what the broker and the stores offer: themselves, and what each store can do."""
+        """Return what the broker and the stores offer: themselves, and what each store can do.
+
+        Of what fits the same wish the last counts, so that only who asks for a plugin's own class gets it uncounted.
+        """
         offers = [Offer("broker", type(self.broker), providers.Object(self.broker))]
         for name, store in self.stores.items():
-            parts = (store, *store.capabilities)
+            parts = (store, *store.capabilities, *self.capabilities[name])
             offers += [Offer(team_file.stores[name].title, type(part), providers.Object(part)) for part in parts]
         return offers
 

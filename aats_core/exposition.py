@@ -8,7 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from aats_core.host import AgentHost
-from aats_core.metrics import BOUNDS, BrokerFigures, Histogram
+from aats_core.metrics import BOUNDS, BrokerFigures, Histogram, StoreFigures
 
 Figure = Callable[[AgentHost], float]
 
@@ -95,6 +95,25 @@ class BrokerCollector(Collector):
                 waiting.add_metric([status.topic, group.name], group.waiting)
                 consumers.add_metric([status.topic, group.name], group.consumers)
         yield from (waiting, consumers, dead)
+
+
+class StoreCollector(Collector):
+    """Tells Prometheus what this process asked of the stores, each metric with the labels `store` and `operation`."""
+
+    def __init__(self, figures: Mapping[str, StoreFigures]) -> None:
+        self._figures = figures
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics as they are now."""
+        text = "Seconds that operations of a store took; its count is the operations."
+        seconds = HistogramMetricFamily("aats_store_seconds", text, labels=["store", "operation"])
+        failed = CounterMetricFamily("aats_store_failed", "Those that failed.", labels=["store", "operation", "error"])
+        for store, figures in self._figures.items():
+            for operation, histogram in list(figures.latencies.items()):
+                seconds.add_metric([store, operation], _buckets(histogram), histogram.total)
+            for (operation, error), count in list(figures.failures.items()):
+                failed.add_metric([store, operation, error], count)
+        yield from (seconds, failed)
 
 
 def _buckets(histogram: Histogram) -> list[tuple[str, float]]:

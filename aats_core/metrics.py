@@ -76,3 +76,24 @@ class BrokerFigures:
         self.held = 0
         self.latency = Histogram()
         self.topics: list[TopicStatus] = []
+
+
+class StoreFigures:
+    """What was asked of one store: how long each operation took, and how often it failed with which error."""
+
+    __slots__ = ("failures", "latencies")
+
+    def __init__(self) -> None:
+        self.latencies: dict[str, Histogram] = {}
+        self.failures: dict[tuple[str, str], int] = {}
+
+    def latency(self, operation: str) -> Histogram:
+        """Return the histogram of one operation, by its name in the contract."""
+        found = self.latencies.get(operation)
+        if found is None:
+            found = self.latencies[operation] = Histogram()
+        return found
+
+    def count_failure(self, operation: str, error: str) -> None:
+        """Count an operation that ended in an error of that class."""
+        self.failures[operation, error] = self.failures.get((operation, error), 0) + 1

@@ -19,7 +19,7 @@ from aats_core.clock import Clock, RealClock
 from aats_core.container import Container
 from aats_core.door import Door
 from aats_core.errors import AatsError, AgentFailed, PluginBroken
-from aats_core.exposition import BrokerCollector, RuntimeCollector
+from aats_core.exposition import BrokerCollector, RuntimeCollector, StoreCollector
 from aats_core.health import Health, HealthStatus
 from aats_core.hooks import Hooks
 from aats_core.host import AgentHost
@@ -171,6 +171,7 @@ class Team:
         )
         self.metrics.register(RuntimeCollector(runtime.hosts))
         self.metrics.register(BrokerCollector(self._broker.figures))
+        self.metrics.register(StoreCollector(self._container.store_figures))
         for work in (self._broker.look(self._topics, self._clock), self._broker.renew(self._clock)):
             stack.callback(asyncio.create_task(work, name="broker").cancel)
         stack.push_async_callback(runtime.stop)
@@ -185,8 +186,8 @@ class Team:
         """Return the record store named primary, or the only one."""
         found = {
             name: part
-            for name, store in self._container.stores.items()
-            for part in store.capabilities
+            for name, parts in self._container.capabilities.items()
+            for part in parts
             if isinstance(part, RecordStore)
         }
         return found.get("primary") or (next(iter(found.values())) if len(found) == 1 else None)

@@ -108,9 +108,8 @@ def _shown(annotation: Any) -> str:
 
 
 def _list(offers: Iterable[Offer]) -> str:
-    return ", ".join(
-        f"{_label(offer.type)} of [{offer.section}]" if offer.section else offer.type.__name__ for offer in offers
-    )
+    names = (f"{_label(offer.type)} of [{offer.section}]" if offer.section else offer.type.__name__ for offer in offers)
+    return ", ".join(dict.fromkeys(names))
 
 
 def _label(cls: type) -> str:

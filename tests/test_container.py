@@ -183,20 +183,20 @@ class TestWhatIsGiven:
     def test_the_only_one_that_can_do_it_whatever_the_parameter_is_called(self):
         got, container = given(asks(anything=RecordStore), stores={"primary": RecordsOnly, "cache": KeysOnly})
 
-        assert got["anything"] is container.stores["primary"].parts[0]
+        assert got["anything"] is container.capabilities["primary"][0]
 
     def test_several_things_of_one_store(self):
         got, container = given(asks(records=RecordStore, graph=GraphStore), stores={"primary": Everything})
 
-        assert [got["records"], got["graph"]] == [container.stores["primary"].parts[n] for n in (0, 2)]
+        assert [got["records"], got["graph"]] == [container.capabilities["primary"][n] for n in (0, 2)]
 
     def test_the_store_whose_name_the_parameter_bears(self):
         stores = {"primary": Everything, "cache": KeysOnly, "audit-log": RecordsOnly}
         got, container = given(asks(cache=KeyValueStore, audit_log=RecordStore, primary=RecordStore), stores=stores)
 
-        assert got["cache"] is container.stores["cache"].parts[0]
-        assert got["audit_log"] is container.stores["audit-log"].parts[0]
-        assert got["primary"] is container.stores["primary"].parts[0]
+        assert got["cache"] is container.capabilities["cache"][0]
+        assert got["audit_log"] is container.capabilities["audit-log"][0]
+        assert got["primary"] is container.capabilities["primary"][0]
 
     def test_the_broker_a_store_or_an_integration_by_its_class_or_contract(self):
         got, container = given(
@@ -215,17 +215,17 @@ class TestWhatIsGiven:
 
         got, container = given(asks(records=RecordStore), stores={"primary": Whole})
 
-        assert got["records"] is container.stores["primary"]
+        assert got["records"] is container.capabilities["primary"][0]
 
     def test_either_of_two_kinds(self):
         got, container = given(asks(store=GraphStore | KeyValueStore), stores={"primary": RecordsOnly, "c": KeysOnly})
 
-        assert got["store"] is container.stores["c"].parts[0]
+        assert got["store"] is container.capabilities["c"][0]
 
     def test_annotations_that_say_more_count_for_their_type(self):
         got, container = given(asks(records=Annotated[RecordStore, "of the team"]))
 
-        assert got["records"] is container.stores["primary"].parts[0]
+        assert got["records"] is container.capabilities["primary"][0]
 
 
 class TestWhatMayBeMissing:
@@ -237,7 +237,7 @@ class TestWhatMayBeMissing:
     def test_an_optional_parameter_gets_what_there_is(self):
         got, container = given(asks(records=RecordStore | None))
 
-        assert got["records"] is container.stores["primary"].parts[0]
+        assert got["records"] is container.capabilities["primary"][0]
 
     def test_a_default_stays_where_nothing_fits(self):
         got, _ = given(asks(vectors=(VectorStore | None, "mine"), limit=(int, 3), free=(None, 4)))
