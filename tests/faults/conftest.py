@@ -13,6 +13,12 @@ from tests.services.brokers import BENCHES
 from tests.services.proxy import FaultProxy
 
 TABLE = pytest.StashKey[list[tuple[Any, ...]]]()
+WINDOWS = pytest.StashKey[list[tuple[Any, ...]]]()
+
+HEADS = {
+    TABLE: ("broker", "fault", "kind", "confirmed", "refused", "lost", "repeated", "redelivered", "recovery (s)"),
+    WINDOWS: ("broker", "setting", "confirmed", "lost", "age of the oldest of them (s)"),
+}
 
 
 @pytest.fixture(params=sorted(BENCHES))
@@ -38,10 +44,10 @@ def scene(request: pytest.FixtureRequest, service: Callable[[type[Any]], Any], t
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Print what the faults did, as a table for the documentation."""
-    rows = config.stash.get(TABLE, [])
-    if rows:
-        heads = ("broker", "fault", "kind", "confirmed", "refused", "lost", "repeated", "redelivered", "recovery (s)")
-        terminalreporter.section("faults")
-        for row in (heads, ("---",) * len(heads), *sorted(rows, key=str)):
-            terminalreporter.write_line(f"| {' | '.join(map(str, row))} |")
+    """Print what the faults did, as tables for the documentation."""
+    for table, heads in HEADS.items():
+        rows = config.stash.get(table, [])
+        if rows:
+            terminalreporter.section("faults")
+            for row in (heads, ("---",) * len(heads), *sorted(rows, key=str)):
+                terminalreporter.write_line(f"| {' | '.join(map(str, row))} |")
