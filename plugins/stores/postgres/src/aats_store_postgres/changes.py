@@ -12,6 +12,7 @@ from aats_core.errors import Conflict, DuplicateKey, InvalidDocument
 from aats_core.message import new_id
 from aats_core.query import Changes, Clause, updated, upserted
 from aats_core.query.values import identical
+from aats_core.storage.json_schema import validate
 from aats_core.store import Document, UpdateResult
 from aats_store_postgres import unique
 from aats_store_postgres.catalog import Collection
@@ -19,7 +20,6 @@ from aats_store_postgres.codec import decode, encode
 from aats_store_postgres.identity import new_key
 from aats_store_postgres.queries import Query
 from aats_store_postgres.session import Session
-from aats_store_postgres.validation import validate
 
 REPLACE = " ON CONFLICT (id) DO UPDATE SET body = excluded.body"
 
@@ -108,7 +108,7 @@ async def _write(session: Session, collection: Collection, rows: Sequence[Row], 
     if collection.is_checked:
         documents = [(row.key, decode(row.body)) for row in rows]
         for _, document in documents:
-            validate(collection, document)
+            validate(collection.name, collection.schema.json_schema, document)
     sql = f"INSERT INTO {collection.table} (id, body) SELECT * FROM unnest($1::text[], $2::text[]){tail}"
     await session.fetch(sql, *columns(rows))
     if documents:

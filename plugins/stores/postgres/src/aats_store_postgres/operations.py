@@ -23,9 +23,10 @@ from aats_core.query import (
 )
 from aats_core.query.pipelines import Facet, Lookup, Pipeline
 from aats_core.query.values import normal
+from aats_core.storage.collection import check_name
 from aats_core.store import Document, Filter, Records, UpdateResult
 from aats_store_postgres import changes, grouping, reading
-from aats_store_postgres.catalog import Collection, check_name
+from aats_store_postgres.catalog import Collection
 from aats_store_postgres.changes import Row, Updating, row_of, with_id
 from aats_store_postgres.queries import Queries, Query
 from aats_store_postgres.reading import Order

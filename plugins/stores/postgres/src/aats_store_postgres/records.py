@@ -12,6 +12,7 @@ from aats_core.batching import Batcher
 from aats_core.clock import Clock
 from aats_core.errors import DuplicateKey, StoreError
 from aats_core.query import parse_projection, parse_sort, project
+from aats_core.storage.collection import check_name
 from aats_core.store import (
     Delete,
     Document,
@@ -27,7 +28,7 @@ from aats_core.store import (
 )
 from aats_store_postgres import batches, changes, indexes, reading
 from aats_store_postgres.batches import Call, Changing, Deleting, Putting, Requiring, Step
-from aats_store_postgres.catalog import Catalog, Collection, check_name
+from aats_store_postgres.catalog import Catalog, Collection
 from aats_store_postgres.changes import Row, row_of, with_id
 from aats_store_postgres.failures import translate
 from aats_store_postgres.operations import Change, Operations, Read

@@ -23,9 +23,10 @@ from aats_core.query import (
 )
 from aats_core.query.pipelines import Match
 from aats_core.query.values import normal
+from aats_core.storage.collection import check_name
 from aats_core.store import Document, Filter, Records, UpdateResult
 from aats_store_sqlite import reading
-from aats_store_sqlite.catalog import Collection, check_name
+from aats_store_sqlite.catalog import Collection
 from aats_store_sqlite.codec import encode
 from aats_store_sqlite.identity import id_key
 from aats_store_sqlite.queries import Queries

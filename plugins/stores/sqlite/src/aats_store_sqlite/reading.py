@@ -14,7 +14,6 @@ from aats_core.query.pipelines import Count, Limit, Pipeline, Skip, Sort
 from aats_core.store import Document
 from aats_store_sqlite.catalog import Collection
 from aats_store_sqlite.codec import ARRAY, MARK, OBJECT, STRING, decode
-from aats_store_sqlite.indexes import has_own_index
 from aats_store_sqlite.keys import is_expressible, key_at, rest_at
 from aats_store_sqlite.queries import Query
 
@@ -137,7 +136,7 @@ def _has_unordered(connection: apsw.Connection, collection: Collection, query: Q
     parameters: tuple[Any, ...] = ()
     if path == _ID:
         where = f"id >= '{MARK}' AND id < '{STRING}' OR id >= '{OBJECT}' AND id < '{ARRAY}'"
-    elif has_own_index(collection, path):
+    elif collection.has_index_on(path):
         where = f"{key} IN ('{OBJECT}', '{ARRAY}')"
     else:
         where = f"({query.where(collection)}) AND {key} IN ('{OBJECT}', '{ARRAY}')"

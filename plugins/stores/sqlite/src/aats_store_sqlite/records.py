@@ -10,6 +10,7 @@ import apsw
 
 from aats_core.clock import Clock
 from aats_core.query import parse_projection, parse_sort, project
+from aats_core.storage.collection import check_name
 from aats_core.store import (
     Delete,
     Document,
@@ -24,7 +25,7 @@ from aats_core.store import (
     Write,
 )
 from aats_store_sqlite import indexes, reading
-from aats_store_sqlite.catalog import Catalog, Collection, check_name
+from aats_store_sqlite.catalog import Catalog, Collection
 from aats_store_sqlite.codec import encode
 from aats_store_sqlite.identity import id_key
 from aats_store_sqlite.operations import Operations, Read, updating_of
