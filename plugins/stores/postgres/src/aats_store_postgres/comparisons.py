@@ -11,8 +11,9 @@ from aats_core.query import values
 from aats_core.query.filters import Clause, Compare, Comparison, HasType, In, Matches, Modulo, OneValue, Slot
 from aats_core.query.match import values_of
 from aats_core.query.values import is_nan, normal, rank
+from aats_core.storage.stored_form import MARK
 from aats_store_postgres.bindings import ALWAYS, NEVER, Bindings, Bounds, exactly, perhaps
-from aats_store_postgres.codec import EXACT, MARK, stored
+from aats_store_postgres.codec import EXACT, stored
 from aats_store_postgres.expressions import (
     ARRAY,
     BYTES,

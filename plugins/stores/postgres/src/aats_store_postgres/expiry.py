@@ -9,7 +9,7 @@ from aats_core.query.values import normal
 from aats_store_postgres import changes, keyvalue
 from aats_store_postgres.catalog import Catalog, Collection
 from aats_store_postgres.pool import Pool
-from aats_store_postgres.queries import Queries
+from aats_store_postgres.queries import make_queries
 from aats_store_postgres.servertime import ServerTime
 from aats_store_postgres.session import Session
 
@@ -22,7 +22,7 @@ class Expiry:
         self._catalog = catalog
         self._clock = clock
         self._time = time
-        self._queries = Queries()
+        self._queries = make_queries()
 
     async def sweep(self) -> None:
         """Delete everything whose time is over."""

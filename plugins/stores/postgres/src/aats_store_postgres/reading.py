@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from typing import TypeAlias
+from collections.abc import AsyncIterator
 
 from aats_core.query import sorted_by
-from aats_core.query.filters import Path
+from aats_core.storage.queries import Order
 from aats_core.store import Document
 from aats_store_postgres.catalog import Collection
 from aats_store_postgres.codec import decode
 from aats_store_postgres.expressions import ARRAY, OBJECT, is_expressible, target_at
 from aats_store_postgres.queries import Query
 from aats_store_postgres.session import Session
-
-Order: TypeAlias = Sequence[tuple[Path, int]]
 
 _ID = ("_id",)
 _BATCH = 500

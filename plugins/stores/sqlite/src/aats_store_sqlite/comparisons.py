@@ -17,8 +17,9 @@ from aats_core.query.shape import EXACT_INT
 from aats_core.query.values import ARRAY as ARRAY_RANK
 from aats_core.query.values import NULL, NUMBER, STRING, is_nan, rank
 from aats_core.query.values import OBJECT as OBJECT_RANK
+from aats_core.storage.stored_form import MARK
 from aats_store_sqlite.bindings import Bindings
-from aats_store_sqlite.codec import BINARY, BOOLEAN, DATE, MARK, NAN, OBJECT, scalar_key
+from aats_store_sqlite.codec import BINARY, BOOLEAN, DATE, NAN, OBJECT, scalar_key
 
 _NEVER = "FALSE"
 _RANGES = {

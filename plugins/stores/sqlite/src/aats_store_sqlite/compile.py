@@ -30,8 +30,9 @@ from aats_core.query.filters import (
 )
 from aats_core.query.match import values_of
 from aats_core.query.values import BINARY, DATE, STRING, rank
+from aats_core.storage.stored_form import MARK
 from aats_store_sqlite.bindings import TEXT_TABLE, Bindings, Condition
-from aats_store_sqlite.codec import ARRAY, MARK
+from aats_store_sqlite.codec import ARRAY
 from aats_store_sqlite.codec import STRING as TAGGED_STRING
 from aats_store_sqlite.comparisons import Target, condition, is_about_one_value, itself, key_list
 from aats_store_sqlite.identity import id_key

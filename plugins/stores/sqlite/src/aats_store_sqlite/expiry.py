@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from aats_store_sqlite import keyvalue
-from aats_store_sqlite.queries import Queries
+from aats_store_sqlite.queries import make_queries
 from aats_store_sqlite.session import Session
 from aats_store_sqlite.writer import Writer
 
@@ -15,7 +15,7 @@ class Expiry:
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
-        self._queries = Queries()
+        self._queries = make_queries()
 
     async def sweep(self) -> None:
         """Delete everything whose time is over."""
