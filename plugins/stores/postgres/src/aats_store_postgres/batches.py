@@ -16,9 +16,10 @@ import asyncpg
 import msgspec
 
 from aats_core.errors import StoreError
+from aats_core.storage.operations import Updating
 from aats_store_postgres import changes
 from aats_store_postgres.catalog import Collection
-from aats_store_postgres.changes import REPLACE, Row, Updating, columns
+from aats_store_postgres.changes import REPLACE, Row, columns
 from aats_store_postgres.failures import ROLLED_BACK, STALE, is_lost, translate
 from aats_store_postgres.queries import Query
 from aats_store_postgres.session import Session
@@ -38,7 +39,7 @@ class Changing(msgspec.Struct, frozen=True):
     """An update."""
 
     name: str
-    updating: Updating
+    updating: Updating[Query]
 
 
 class Deleting(msgspec.Struct, frozen=True):

@@ -7,29 +7,25 @@ from functools import cached_property
 
 import msgspec
 
-from aats_core.errors import InvalidQuery
-from aats_core.store import Index, Schema
+from aats_core.storage.collection import KnownCollection
+from aats_core.store import Schema
 from aats_store_postgres.layout import locking
 from aats_store_postgres.session import Session
 from aats_store_postgres.texts import words_at
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,119}")
 _LONGEST = 40
 _decode_schema = msgspec.json.Decoder(Schema).decode
 
 
-class Collection(msgspec.Struct, frozen=True, eq=False, dict=True):
-    """A collection and what it holds.
+class Collection(KnownCollection, frozen=True, eq=False, dict=True):
+    """A collection, what it holds, and where it lies.
 
     Its table gets a new name, with the next generation, whenever the schema changes: a client that does not know the
     change yet fails and looks again.
     """
 
     space: str
-    id: int
-    name: str
-    generation: int
-    schema: Schema
+    generation: int = 1
 
     @cached_property
     def table(self) -> str:
@@ -47,28 +43,10 @@ class Collection(msgspec.Struct, frozen=True, eq=False, dict=True):
         """The keys that its unique indexes hold, with the columns `number`, `key` and `owner`."""
         return f"{self.space}.unique_{self.id}"
 
-    @property
-    def unique(self) -> list[tuple[int, Index]]:
-        """Its unique indexes and their numbers."""
-        return [(number, index) for number, index in enumerate(self.schema.indexes) if index.unique]
-
     @cached_property
     def words(self) -> str | None:
         """The expression of its full-text index, if it has one."""
-        paths = [tuple(path.split(".")) for index in self.schema.indexes if index.text for path in index.fields]
-        return words_at(paths) if paths else None
-
-    @cached_property
-    def is_checked(self) -> bool:
-        """Whether a document may be refused for what it holds."""
-        return self.schema.json_schema is not None or any(index.unique for index in self.schema.indexes)
-
-
-def check_name(name: str) -> str:
-    """Return the name of a collection; raises `InvalidQuery` where it cannot be one."""
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise InvalidQuery(f"{name!r} cannot be a collection: use letters, digits, _, - and ., at most 120 of them")
-    return name
+        return words_at(self.text_paths) if self.text_paths else None
 
 
 class Catalog:
@@ -92,7 +70,7 @@ class Catalog:
         rows = await session.fetch(
             f"SELECT id, name, generation, schema FROM {self.space}.collections WHERE namespace = $1", self._namespace
         )
-        self._known = {row[1]: Collection(self.space, row[0], row[1], row[2], _decode_schema(row[3])) for row in rows}
+        self._known = {row[1]: Collection(row[0], row[1], _decode_schema(row[3]), self.space, row[2]) for row in rows}
 
     def all(self) -> list[Collection]:
         """Return the collections that were seen."""
@@ -108,7 +86,7 @@ class Catalog:
         if not rows:
             return None
         number, generation, schema = rows[0]
-        found = Collection(self.space, number, name, generation, _decode_schema(schema))
+        found = Collection(number, name, _decode_schema(schema), self.space, generation)
         self._known[name] = found
         return found
 
@@ -124,7 +102,7 @@ class Catalog:
                 name,
                 schema,
             )
-            found = Collection(self.space, number, name, 1, Schema())
+            found = Collection(number, name, Schema(), self.space)
             await session.run(
                 f'CREATE TABLE {found.table} (id text COLLATE "C" PRIMARY KEY, body text NOT NULL,'
                 f" doc jsonb NOT NULL GENERATED ALWAYS AS (body::jsonb) STORED);"

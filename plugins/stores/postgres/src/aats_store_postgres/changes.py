@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 
 import asyncpg
 import msgspec
 
 from aats_core.errors import Conflict, DuplicateKey, InvalidDocument
-from aats_core.message import new_id
-from aats_core.query import Changes, Clause, updated, upserted
+from aats_core.query import updated, upserted
 from aats_core.query.values import identical
+from aats_core.storage.json_schema import validate
+from aats_core.storage.operations import Updating, with_id
 from aats_core.store import Document, UpdateResult
 from aats_store_postgres import unique
 from aats_store_postgres.catalog import Collection
@@ -19,7 +19,6 @@ from aats_store_postgres.codec import decode, encode
 from aats_store_postgres.identity import new_key
 from aats_store_postgres.queries import Query
 from aats_store_postgres.session import Session
-from aats_store_postgres.validation import validate
 
 REPLACE = " ON CONFLICT (id) DO UPDATE SET body = excluded.body"
 
@@ -35,16 +34,6 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     body: str
 
 
-class Updating(msgspec.Struct, frozen=True):
-    """An update on its way: which documents, what becomes of them, and with `upsert` the filter that a new one fits."""
-
-    query: Query
-    changes: Changes
-    now: datetime
-    upsert: Clause | None = None
-    limit: int | None = None
-
-
 def row_of(document: Document) -> Row:
     """Return a document as it is stored; raises `InvalidDocument` where it cannot be."""
     row = Row(new_key(document["_id"]), encode(document))
@@ -53,11 +42,6 @@ def row_of(document: Document) -> Row:
             f"document {document['_id']!r}: {len(row.body)} characters of JSON are larger than PostgreSQL can hold"
         )
     return row
-
-
-def with_id(document: Document) -> Document:
-    """Return a document with an `_id`, a new one in front where it has none."""
-    return document if "_id" in document else {"_id": new_id(), **document}
 
 
 def columns(rows: Iterable[Row]) -> tuple[list[str], list[str]]:
@@ -108,14 +92,14 @@ async def _write(session: Session, collection: Collection, rows: Sequence[Row], 
     if collection.is_checked:
         documents = [(row.key, decode(row.body)) for row in rows]
         for _, document in documents:
-            validate(collection, document)
+            validate(collection.name, collection.schema.json_schema, document)
     sql = f"INSERT INTO {collection.table} (id, body) SELECT * FROM unnest($1::text[], $2::text[]){tail}"
     await session.fetch(sql, *columns(rows))
     if documents:
         await unique.claim(session, collection, documents)
 
 
-async def update(session: Session, collection: Collection, updating: Updating) -> UpdateResult:
+async def update(session: Session, collection: Collection, updating: Updating[Query]) -> UpdateResult:
     """Change the documents that match, or make one that does."""
     found = await _locked(session, collection, updating.query, updating.limit)
     changed = []

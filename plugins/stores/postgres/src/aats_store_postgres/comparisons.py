@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import Any, TypeGuard
+from typing import Any
 
 from aats_core.query import values
-from aats_core.query.filters import Clause, Compare, Comparison, HasType, In, Matches, Modulo, OneValue, Slot
+from aats_core.query.filters import Compare, Comparison, HasType, In, Matches, Modulo, OneValue, Slot
 from aats_core.query.match import values_of
 from aats_core.query.values import is_nan, normal, rank
+from aats_core.storage.clauses import prefix_of
+from aats_core.storage.stored_form import MARK
 from aats_store_postgres.bindings import ALWAYS, NEVER, Bindings, Bounds, exactly, perhaps
-from aats_store_postgres.codec import EXACT, MARK, stored
+from aats_store_postgres.codec import EXACT, stored
 from aats_store_postgres.expressions import (
     ARRAY,
     BYTES,
@@ -29,8 +30,6 @@ from aats_store_postgres.expressions import (
     Target,
 )
 
-_PLAIN = r"A-Za-z0-9 _/:@,#%&=!<>~;'-"
-_PREFIX = re.compile(rf"\^([{_PLAIN}]+)(?![{_PLAIN}*?{{])")
 _SIGNS = {
     Comparison.EQ: "=",
     Comparison.GT: ">",
@@ -109,7 +108,7 @@ def _compare_text(clause: Compare, target: Target, own: int, bindings: Bindings)
 
     Where there is no index, PostgreSQL looks at the parts in this order for every document.
     """
-    short = bindings.parameter(clause.operand, prefix_of, "text")
+    short = bindings.parameter(clause.operand, beginning_of, "text")
     full = bindings.parameter(clause.operand, text_of, "text")
     return (
         f"{target.full} {_SIGNS[clause.comparison]} {full} AND {target.kind} = {own}"
@@ -125,7 +124,7 @@ def text_of(value: Any) -> str:
     return text
 
 
-def prefix_of(value: Any) -> str:
+def beginning_of(value: Any) -> str:
     """Return the beginning of the text that a value is stored as."""
     return text_of(value)[:LENGTH]
 
@@ -154,7 +153,7 @@ def _texts(texts: Sequence[str]) -> list[str]:
 
 
 def _prefixes(texts: Sequence[str]) -> list[str]:
-    return [prefix_of(each) for each in texts]
+    return [beginning_of(each) for each in texts]
 
 
 def has_type(clause: HasType, target: Target, bindings: Bindings) -> Bounds:
@@ -187,17 +186,17 @@ def matches(clause: Matches, target: Target, bindings: Bindings) -> Bounds:
 
     Otherwise PostgreSQL finds the strings, those with the prefix that the pattern begins with, and Python decides.
     """
-    pattern = clause.pattern
-    prefix = _PREFIX.match(pattern.pattern)
     is_string = f"{target.kind} = {STRING}"
-    if prefix is None or pattern.flags != re.UNICODE or "|" in pattern.pattern:
+    prefix = prefix_of(clause.pattern)
+    if prefix is None:
         return perhaps(is_string)
-    found = prefix[1][:LENGTH]
+    begin, is_all = prefix
+    found = begin[:LENGTH]
     least = bindings.parameter(found, str, "text")
     beyond = bindings.parameter(found[:-1] + chr(ord(found[-1]) + 1), str, "text")
     sql = f"{is_string} AND {target.prefix} >= {least} AND {target.prefix} < {beyond}"
-    if prefix.end() == len(pattern.pattern):
-        return exactly(f"{sql} AND starts_with({target.text}, {bindings.parameter(prefix[1], str, 'text')})")
+    if is_all:
+        return exactly(f"{sql} AND starts_with({target.text}, {bindings.parameter(begin, str, 'text')})")
     return perhaps(sql)
 
 
@@ -220,11 +219,6 @@ _CONDITIONS: dict[type, Callable[[Any, Target, Bindings], Bounds]] = {
 def condition(clause: OneValue, target: Target, bindings: Bindings) -> Bounds:
     """Return whether a value fulfils a clause about one value; that it is no array is part of the answer."""
     return _CONDITIONS[clause.__class__](clause, target, bindings)
-
-
-def is_about_one_value(clause: Clause) -> TypeGuard[OneValue]:
-    """Tell whether `condition` knows the clause."""
-    return clause.__class__ in _CONDITIONS
 
 
 def is_array(target: Target) -> str:

@@ -33,6 +33,7 @@ from aats_core.query.filters import (
 )
 from aats_core.query.match import values_of
 from aats_core.query.values import is_nan
+from aats_core.storage.clauses import can_be_array, is_about_one_value
 from aats_store_postgres.bindings import (
     ALWAYS,
     NEVER,
@@ -49,7 +50,6 @@ from aats_store_postgres.comparisons import (
     all_of,
     any_of,
     condition,
-    is_about_one_value,
     is_array,
     kind_of,
     negated,
@@ -146,7 +146,7 @@ class _Documents(_Scope):
             return self.some(target.json, clause.clause, _Documents if clause.documents else _Elements)
         if isinstance(clause, HasType) and "array" in clause.types:
             return ALWAYS
-        if _can_be_array(clause):
+        if can_be_array(clause):
             return UNKNOWN
         return self.some(target.json, _about_itself(clause), _Elements)
 
@@ -234,7 +234,7 @@ class _Elements(_Scope):
             return self.some(json, clause.clause, _Documents if clause.documents else _Elements)
         if isinstance(clause, HasType) and "array" in clause.types:
             return ALWAYS
-        return UNKNOWN if is_about_one_value(clause) and _can_be_array(clause) else NEVER
+        return UNKNOWN if is_about_one_value(clause) and can_be_array(clause) else NEVER
 
 
 def _has_size(clause: HasSize, json: str, bindings: Bindings) -> Bounds:
@@ -243,15 +243,6 @@ def _has_size(clause: HasSize, json: str, bindings: Bindings) -> Bounds:
 
 def _about_itself(clause: OneValue) -> OneValue:
     return msgspec.structs.replace(clause, path=())
-
-
-def _can_be_array(clause: OneValue) -> bool:
-    """Tell whether an array as a whole may fulfil a clause about one value."""
-    if isinstance(clause, Compare):
-        return clause.operand.__class__ is list
-    if isinstance(clause, In):
-        return not isinstance(clause.operands, Slot) and any(value.__class__ is list for value in clause.operands)
-    return isinstance(clause, HasType) and "array" in clause.types
 
 
 def _id_keys(listed: Any) -> list[str]:

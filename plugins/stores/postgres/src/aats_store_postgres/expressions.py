@@ -14,7 +14,8 @@ import msgspec
 
 from aats_core.query import values
 from aats_core.query.filters import Path
-from aats_store_postgres.codec import BINARY, DATE, DECIMAL, INFINITY, MARK
+from aats_core.storage.stored_form import MARK
+from aats_store_postgres.codec import BINARY, DATE, DECIMAL, INFINITY
 from aats_store_postgres.codec import NAN as NAN_TAG
 
 NULL, NAN, NUMBER, STRING, OBJECT, ARRAY, BYTES, FALSE, TRUE, TIME = 10, 19, 20, 30, 40, 50, 60, 70, 71, 80

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from aats_core.errors import StoreError
-from aats_core.store import Document, GraphStore, Relation
-from aats_store_postgres import traversal
+from aats_core.storage.traversal import Direction, Search, Steps, WalkedGraph, ends, walk_async
+from aats_core.store import Document, Relation
 from aats_store_postgres.codec import decode, encode
 from aats_store_postgres.pool import Pool
 from aats_store_postgres.session import Row, Session
 from aats_store_postgres.texts import without_accents, words_of
-from aats_store_postgres.traversal import Direction, Edges
 
 T = TypeVar("T")
 
@@ -41,7 +40,7 @@ _BY_LENGTH = 1 | 32
 """How a score is made: less the longer the text is, and below 1."""
 
 
-class PostgresGraph(GraphStore):
+class PostgresGraph(WalkedGraph):
     """Nodes and relations in a PostgreSQL database."""
 
     def __init__(self, pool: Pool, space: str, namespace: str) -> None:
@@ -106,32 +105,21 @@ class PostgresGraph(GraphStore):
         )
         return bool(await self._fetch(sql, self._graph(graph), source, kind, target))
 
-    async def neighbours(
-        self, graph: str, id: str, *, kind: str | None = None, direction: str = "out", depth: int = 1
-    ) -> list[str]:
-        """Return the ids reached within `depth` steps, nearest first and by id among equals, without the start."""
-        try:
-            way = Direction(direction)
-        except ValueError as error:
-            raise StoreError(f"{graph}: a direction is out, in or both, not {direction!r}") from error
-        return await self._traverse(graph, kind, lambda edges: traversal.reach(edges, id, way, depth))
-
-    async def shortest_path(
-        self, graph: str, source: str, target: str, *, kind: str | None = None, max_depth: int = 32
-    ) -> list[str] | None:
-        """Return the ids along one shortest directed path of at most `max_depth` relations, or None."""
-        if source == target:
-            return [source] if await self.node(graph, source) is not None else None
-        return await self._traverse(
-            graph, kind, lambda edges: traversal.shortest_path(edges, source, target, max_depth)
-        )
-
-    async def _traverse(self, graph: str, kind: str | None, walk: Callable[[Edges], Awaitable[T]]) -> T:
-        """Walk over one snapshot."""
+    async def _search(self, graph: str, kind: str | None, search: Callable[[], Search[T]]) -> T:
+        of_kind = "" if kind is None else "AND kind = $3"
+        arguments = [self._graph(graph), *([] if kind is None else [kind])]
 
         async def work(session: Session) -> T:
+            async def step(ids: list[str], direction: Direction) -> Steps:
+                here, there = ends(direction)
+                sql = (
+                    f"SELECT DISTINCT {here}, {there} FROM {self._relations}"
+                    f" WHERE graph = $2 AND {here} = ANY($1::text[]) {of_kind} ORDER BY {there}, {here}"
+                )
+                return [(row[0], row[1]) for row in await session.fetch(sql, ids, *arguments)]
+
             await session.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            result = await walk(Edges(session, self._relations, self._graph(graph), kind))
+            result = await walk_async(search(), step)
             await session.run("COMMIT")
             return result
 

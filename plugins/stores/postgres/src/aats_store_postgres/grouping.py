@@ -6,64 +6,40 @@ from typing import Any
 
 import msgspec
 
-from aats_core.query import Clause
 from aats_core.query.expressions import Expression, Field, Literal
-from aats_core.query.filters import And, Path
-from aats_core.query.pipelines import Count, Group, Limit, Match, Pipeline, Skip, Sort
+from aats_core.query.filters import Path
+from aats_core.query.pipelines import Count, Group, Pipeline
 from aats_core.query.values import MAX_INT, MIN_INT
+from aats_core.storage.queries import Beginning
+from aats_core.storage.stored_form import MARK
 from aats_core.store import Document
 from aats_store_postgres import reading
 from aats_store_postgres.catalog import Collection
-from aats_store_postgres.codec import MARK, decode, unescaped
+from aats_store_postgres.codec import decode, unescaped
 from aats_store_postgres.expressions import is_expressible, target_at
-from aats_store_postgres.queries import Queries, Query
-from aats_store_postgres.reading import Order
+from aats_store_postgres.queries import Query
 from aats_store_postgres.session import Session
 
 _NUMERIC = ("$sum", "$avg")
 _EXTREME = ("$min", "$max")
 
 
-class Plan(msgspec.Struct, frozen=True):
-    """What PostgreSQL does of a pipeline, and the stages that remain for Python."""
-
-    query: Query
-    order: Order
-    skip: int
-    limit: int | None
-    rest: Pipeline
-
-    async def run(self, session: Session, collection: Collection | None) -> tuple[list[Document], Pipeline]:
-        """Return the documents that the remaining stages get, and these stages."""
-        paged = bool(self.order) or self.skip or self.limit is not None
-        first = self.rest[0] if self.rest and not paged else None
-        if isinstance(first, Count):
-            number = await reading.count(session, collection, self.query)
-            return ([{first.name: number}] if number else []), self.rest[1:]
-        if isinstance(first, Group) and collection is not None and self.query.exact:
-            groups = await _grouped(session, collection, self.query, first)
-            if groups is not None:
-                return groups, self.rest[1:]
-        found = await reading.find(session, collection, self.query, order=self.order, limit=self.limit, skip=self.skip)
-        return found, self.rest
-
-
-def plan(stages: Pipeline, queries: Queries) -> Plan:
-    """Return what PostgreSQL does of a pipeline: matches, one sort, one skip, one limit, in this order."""
-    clauses: list[Clause] = []
-    while stages and isinstance(first := stages[0], Match):
-        clauses.append(first.clause)
-        stages = stages[1:]
-    order: Order = ()
-    skip, limit = 0, None
-    if stages and isinstance(first := stages[0], Sort):
-        order, stages = first.order, stages[1:]
-    if stages and isinstance(first := stages[0], Skip):
-        skip, stages = first.count, stages[1:]
-    if stages and isinstance(first := stages[0], Limit):
-        limit, stages = first.count, stages[1:]
-    query = queries.of_clause(clauses[0] if len(clauses) == 1 else And(tuple(clauses)))
-    return Plan(query, order, skip, limit, stages)
+async def run(
+    session: Session, collection: Collection | None, begin: Beginning[Query]
+) -> tuple[list[Document], Pipeline]:
+    """Return what PostgreSQL makes of the beginning of a pipeline, and the stages that remain for Python."""
+    query, rest = begin.query, begin.rest
+    paged = bool(begin.order) or begin.skip or begin.limit is not None
+    first = rest[0] if rest and not paged else None
+    if isinstance(first, Count):
+        number = await reading.count(session, collection, query)
+        return ([{first.name: number}] if number else []), rest[1:]
+    if isinstance(first, Group) and collection is not None and query.exact:
+        groups = await _grouped(session, collection, query, first)
+        if groups is not None:
+            return groups, rest[1:]
+    found = await reading.find(session, collection, query, order=begin.order, limit=begin.limit, skip=begin.skip)
+    return found, rest
 
 
 class _Column(msgspec.Struct, frozen=True):

@@ -5,40 +5,31 @@ from __future__ import annotations
 import msgspec
 
 from aats_core.errors import InvalidQuery
-from aats_core.query.paths import parse_path
-from aats_core.store import Index, Schema
+from aats_core.query.filters import Path
+from aats_core.storage.collection import check_schema, extended
+from aats_core.store import Schema
 from aats_store_postgres import unique
 from aats_store_postgres.catalog import Catalog, Collection
 from aats_store_postgres.expressions import ARRAY, is_expressible, target_at
 from aats_store_postgres.layout import locking
 from aats_store_postgres.session import Session
-from aats_store_postgres.validation import check_schema
 
 _MOST_FIELDS = 10
 """Fields of one index: each takes three of the 32 columns that PostgreSQL allows."""
 
 
 def check(name: str, schema: Schema) -> None:
-    """Raise `InvalidQuery` where a schema cannot be had."""
+    """Raise `InvalidQuery` where a collection cannot have such a schema."""
+    check_schema(name, schema, _flaw)
     for index in schema.indexes:
-        _check_index(name, index)
-    if schema.json_schema is not None:
-        check_schema(schema.json_schema, name)
+        if len(index.fields) > _MOST_FIELDS:
+            raise InvalidQuery(
+                f"{name}: the index over {', '.join(index.fields)}: an index takes 1 to {_MOST_FIELDS} fields"
+            )
 
 
-def _check_index(name: str, index: Index) -> None:
-    where = f"{name}: the index over {', '.join(index.fields)}"
-    if not 1 <= len(index.fields) <= _MOST_FIELDS:
-        raise InvalidQuery(f"{where}: an index takes 1 to {_MOST_FIELDS} fields")
-    for field, direction in index.fields.items():
-        if not is_expressible(parse_path(field, where)):
-            raise InvalidQuery(f"{where}: {field!r} cannot be indexed, its name holds half of a surrogate pair")
-        if direction not in (1, -1):
-            raise InvalidQuery(f"{where}: {field} takes 1 (ascending) or -1 (descending), not {direction!r}")
-    if index.expire_after is not None and (len(index.fields) > 1 or index.expire_after < 0):
-        raise InvalidQuery(f"{where}: expire_after takes seconds of at least 0, and one field, which holds a date")
-    if index.text and (index.unique or index.expire_after is not None):
-        raise InvalidQuery(f"{where}: a text index can be neither unique nor expire")
+def _flaw(path: Path) -> str:
+    return "" if is_expressible(path) else "its name holds half of a surrogate pair"
 
 
 async def ensure(session: Session, catalog: Catalog, name: str, schema: Schema) -> None:
@@ -51,7 +42,7 @@ async def ensure(session: Session, catalog: Catalog, name: str, schema: Schema) 
     await session.run("SET statement_timeout = 0; BEGIN;" + locking(catalog.space))
     old = await catalog.find(session, name)
     assert old is not None, "the collection has been made before"
-    merged = _merged(old.schema, schema)
+    merged = extended(old.schema, schema)
     if merged != old.schema:
         new = await catalog.replace(session, msgspec.structs.replace(old, schema=merged))
         await _make_ordered(session, old, new)
@@ -60,16 +51,6 @@ async def ensure(session: Session, catalog: Catalog, name: str, schema: Schema) 
             await unique.rebuild(session, new)
     await session.run("COMMIT")
     await catalog.find(session, name)
-
-
-def _merged(old: Schema, wanted: Schema) -> Schema:
-    new = {_identity(index): index for index in wanted.indexes}
-    kept = tuple(new.pop(_identity(index), index) for index in old.indexes)
-    return Schema(kept + tuple(new.values()), old.json_schema if wanted.json_schema is None else wanted.json_schema)
-
-
-def _identity(index: Index) -> tuple[bool, tuple[tuple[str, int], ...]]:
-    return (True, ()) if index.text else (False, tuple(index.fields.items()))
 
 
 async def _make_ordered(session: Session, old: Collection, new: Collection) -> None:
@@ -96,18 +77,3 @@ async def _make_text(session: Session, old: Collection, new: Collection) -> None
         return
     await session.run(f"DROP INDEX IF EXISTS {new.space}.ix{new.id}_text")
     await session.run(f"CREATE INDEX ix{new.id}_text ON {new.table} USING gin ({new.words})")
-
-
-def expiries(collection: Collection) -> list[tuple[str, float]]:
-    """Return the fields whose date documents are deleted after, and so many seconds later."""
-    return [
-        (next(iter(index.fields)), index.expire_after)
-        for index in collection.schema.indexes
-        if index.expire_after is not None
-    ]
-
-
-def has_own_index(collection: Collection, path: tuple[str, ...]) -> bool:
-    """Tell whether an index begins with a path, so that its keys can be looked up."""
-    first = ".".join(path)
-    return any(not index.text and next(iter(index.fields)) == first for index in collection.schema.indexes)

@@ -7,9 +7,10 @@ from typing import Any
 
 from aats_core.errors import StoreError
 from aats_core.query.values import MAX_INT, MIN_INT
+from aats_core.storage.keyvalues import check_limit, check_ttl
 from aats_core.store import KeyValueStore, Lock
 from aats_store_postgres.codec import decode, encode
-from aats_store_postgres.locks import Locks
+from aats_store_postgres.locks import PostgresLocks
 from aats_store_postgres.pool import Pool
 from aats_store_postgres.servertime import ServerTime
 from aats_store_postgres.session import Row, Session
@@ -42,7 +43,7 @@ _INTEGER = "'^-?[0-9]{1,19}$'"
 class PostgresKeyValues(KeyValueStore):
     """Values under string keys in a PostgreSQL database."""
 
-    def __init__(self, pool: Pool, locks: Locks, time: ServerTime, space: str, namespace: str) -> None:
+    def __init__(self, pool: Pool, locks: PostgresLocks, time: ServerTime, space: str, namespace: str) -> None:
         self._pool = pool
         self._locks = locks
         self._time = time
@@ -70,8 +71,7 @@ class PostgresKeyValues(KeyValueStore):
 
     async def put(self, key: str, value: Any, *, ttl: float | None = None) -> None:
         """Write a value, for `ttl` seconds or for good."""
-        if ttl is not None and not ttl > 0:
-            raise StoreError(f"{key}: a ttl is more than 0 seconds, not {ttl:g}")
+        check_ttl(key, ttl)
         text, data = (None, value) if isinstance(value, bytes) else (encode(value, key), None)
         expires = None if ttl is None else self._time.now() + ttl
         sql = (
@@ -119,8 +119,7 @@ class PostgresKeyValues(KeyValueStore):
         Returns 0.0, or the seconds after which to try again. By the generic cell rate algorithm, which keeps one time:
         until when permits are taken.
         """
-        if rate < 1 or not per > 0:
-            raise StoreError(f"{key}: a limit is at least 1 in more than 0 seconds, not {rate} in {per:g}")
+        check_limit(key, rate, per)
         now = self._time.now()
         taken = "greatest(held.taken_until, $3::float8) + $4::float8"
         sql = (

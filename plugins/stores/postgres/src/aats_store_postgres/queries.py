@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from aats_core.errors import InvalidQuery
-from aats_core.query import Clause, Prepared, matcher
+from aats_core.query import Clause, matcher
 from aats_core.query.filters import And, Text
 from aats_core.query.shape import bound
+from aats_core.storage.queries import Queries
 from aats_store_postgres.bindings import TEXT_INDEX, Condition
 from aats_store_postgres.catalog import Collection
 from aats_store_postgres.compile import compile_filter
@@ -84,16 +85,6 @@ def _without_text(clause: Clause) -> Clause:
     return And(()) if isinstance(clause, Text) else clause
 
 
-class Queries:
-    """Makes queries of filters."""
-
-    def __init__(self) -> None:
-        self._prepared: Prepared[Compiled] = Prepared(Compiled)
-
-    def of_clause(self, clause: Clause) -> Query:
-        """Return the query of a parsed filter."""
-        return Query(Compiled(clause), ())
-
-    def query(self, filter: Mapping[str, Any] | None) -> Query:
-        """Return the query of a filter; raises `InvalidQuery` where it is not one."""
-        return Query(*self._prepared.get(filter or {}))
+def make_queries() -> Queries[Query]:
+    """Return what makes queries of filters."""
+    return Queries(Compiled, Query)

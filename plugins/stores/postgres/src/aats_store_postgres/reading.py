@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from typing import TypeAlias
+from collections.abc import AsyncIterator
 
 from aats_core.query import sorted_by
-from aats_core.query.filters import Path
+from aats_core.storage.queries import Order
 from aats_core.store import Document
 from aats_store_postgres.catalog import Collection
 from aats_store_postgres.codec import decode
 from aats_store_postgres.expressions import ARRAY, OBJECT, is_expressible, target_at
-from aats_store_postgres.indexes import has_own_index
 from aats_store_postgres.queries import Query
 from aats_store_postgres.session import Session
-
-Order: TypeAlias = Sequence[tuple[Path, int]]
 
 _ID = ("_id",)
 _BATCH = 500
@@ -123,7 +119,7 @@ def _unordered(collection: Collection, query: Query, order: Order) -> str:
             where = "id >= 't' AND id < 'u'"
         else:
             where = f"{target_at(path).kind} IN ({OBJECT}, {ARRAY})"
-            if not has_own_index(collection, path):
+            if not collection.has_index_on(path):
                 where = f"({query.where(collection)}) AND {where}"
         checks.append(f"EXISTS (SELECT 1 FROM {collection.table} WHERE {where})")
     return " OR ".join(checks) or "FALSE"

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import asyncpg
 
 from aats_core.batching import Batcher
 from aats_core.clock import Clock
 from aats_core.errors import DuplicateKey, StoreError
-from aats_core.query import parse_projection, parse_sort, project
+from aats_core.storage.collection import check_name
+from aats_core.storage.operations import CheckedRecordStore, Updating, with_id
+from aats_core.storage.queries import Order
 from aats_core.store import (
     Delete,
     Document,
-    Filter,
     Insert,
     Put,
     Records,
-    RecordStore,
     Schema,
     Update,
     UpdateResult,
@@ -27,14 +27,13 @@ from aats_core.store import (
 )
 from aats_store_postgres import batches, changes, indexes, reading
 from aats_store_postgres.batches import Call, Changing, Deleting, Putting, Requiring, Step
-from aats_store_postgres.catalog import Catalog, Collection, check_name
-from aats_store_postgres.changes import Row, row_of, with_id
+from aats_store_postgres.catalog import Catalog, Collection
+from aats_store_postgres.changes import Row, row_of
 from aats_store_postgres.failures import translate
 from aats_store_postgres.operations import Change, Operations, Read
 from aats_store_postgres.points import Points
 from aats_store_postgres.pool import Pool
-from aats_store_postgres.queries import Queries, Query
-from aats_store_postgres.reading import Order
+from aats_store_postgres.queries import Query, make_queries
 from aats_store_postgres.session import Session
 from aats_store_postgres.transaction import Transaction
 
@@ -53,11 +52,11 @@ _UPSERTS = 3
 """Attempts of an upsert, where another client makes the document in between."""
 
 
-class PostgresRecords(Operations, RecordStore):
+class PostgresRecords(Operations, CheckedRecordStore[Query]):
     """Documents in a PostgreSQL database."""
 
     def __init__(self, pool: Pool, catalog: Catalog, clock: Clock, transaction_timeout: float) -> None:
-        super().__init__(Queries(), clock)
+        super().__init__(make_queries(), clock)
         self._pool = pool
         self._catalog = catalog
         self._transaction_timeout = transaction_timeout
@@ -96,7 +95,7 @@ class PostgresRecords(Operations, RecordStore):
 
         return await self._pool.run(work)
 
-    async def _insert(self, name: str, rows: Sequence[Row]) -> None:
+    async def _insert_rows(self, name: str, rows: Sequence[Row]) -> None:
         if len(rows) <= _FEW:
             await self._batches.do([Putting(name, row, new=True) for row in rows])
             return
@@ -110,19 +109,10 @@ class PostgresRecords(Operations, RecordStore):
 
             await self._pool.run(work)
 
-    async def update(
-        self,
-        collection: str,
-        filter: Filter,
-        update: Mapping[str, Any],
-        *,
-        upsert: bool = False,
-        limit: int | None = None,
-    ) -> UpdateResult:
-        """Change every document that matches."""
-        for _ in range(_UPSERTS if upsert else 1):
+    async def _update(self, name: str, updating: Updating[Query]) -> UpdateResult:
+        for _ in range(1 if updating.upsert is None else _UPSERTS):
             try:
-                return await super().update(collection, filter, update, upsert=upsert, limit=limit)
+                return await super()._update(name, updating)
             except DuplicateKey as error:
                 failure = error
         raise failure
@@ -152,23 +142,13 @@ class PostgresRecords(Operations, RecordStore):
 
         return await self._pool.run(work, repeatable=True)
 
-    async def stream(
-        self,
-        collection: str,
-        filter: Filter | None = None,
-        *,
-        projection: Mapping[str, Any] | None = None,
-        sort: Mapping[str, int] | None = None,
-    ) -> AsyncGenerator[Document, None]:
+    async def _stream(self, name: str, query: Query, order: Order) -> AsyncGenerator[Document, None]:
         """Yield the documents that match as one snapshot has them; each batch may take as long as any call."""
-        query, order = self._queries.query(filter), parse_sort(sort or {}, "sort")
-        kept = parse_projection(projection) if projection else None
-        check_name(collection)
         session = await self._pool.begin("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         try:
-            known = self._catalog.get(collection) or await self._catalog.find(session, collection)
+            known = self._catalog.get(name) or await self._catalog.find(session, name)
             async for document in reading.stream(session, known, query, order, self._pool.timeout):
-                yield document if kept is None else project(document, kept)
+                yield document
             await session.run("COMMIT")
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             raise translate(error, self._pool.place) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -12,18 +13,21 @@ from aats_core.clock import Clock
 from aats_core.errors import AatsError, StoreUnavailable
 from aats_core.health import Health, HealthStatus
 from aats_core.settings import TeamInfo
+from aats_core.storage.expiry import sweep_regularly
 from aats_core.store import Capability, Store
 from aats_store_postgres.catalog import Catalog
 from aats_store_postgres.expiry import Expiry
 from aats_store_postgres.graph import PostgresGraph
 from aats_store_postgres.keyvalue import PostgresKeyValues
 from aats_store_postgres.layout import lay_out
-from aats_store_postgres.locks import Locks
+from aats_store_postgres.locks import PostgresLocks
 from aats_store_postgres.pool import Pool
 from aats_store_postgres.records import PostgresRecords
 from aats_store_postgres.servertime import ServerTime
 from aats_store_postgres.session import Session
 from aats_store_postgres.settings import PostgresSettings
+
+log = logging.getLogger("aats.store.postgres")
 
 _OLDEST = 14
 _NATIVE_CONNECTIONS = 5
@@ -40,18 +44,19 @@ class PostgresStore(Store):
     def __init__(self, settings: PostgresSettings, info: TeamInfo, clock: Clock) -> None:
         space = settings.db_schema
         self._settings = settings
+        self._clock = clock
         self._pool = Pool(settings)
         self._catalog = Catalog(space, info.namespace)
         self._pool.on_stale = self._catalog.forget
         self._time = ServerTime(clock)
         self._records = PostgresRecords(self._pool, self._catalog, clock, settings.transaction_timeout)
-        locks = Locks(self._pool, clock, self._time, space, info.namespace)
+        locks = PostgresLocks(self._pool, clock, self._time, space, info.namespace)
         self._capabilities = (
             self._records,
             PostgresKeyValues(self._pool, locks, self._time, space, info.namespace),
             PostgresGraph(self._pool, space, info.namespace),
         )
-        self._expiry = Expiry(self._pool, self._catalog, clock, self._time, settings.expiry_interval)
+        self._expiry = Expiry(self._pool, self._catalog, clock, self._time)
         self._sweeping: asyncio.Task[None] | None = None
         self._native: Any = None
 
@@ -73,7 +78,9 @@ class PostgresStore(Store):
             await self._pool.close()
             raise
         self._native = await asyncpg.create_pool(**self._pool.address, min_size=0, max_size=_NATIVE_CONNECTIONS)
-        self._sweeping = asyncio.create_task(self._expiry.run())
+        self._sweeping = asyncio.create_task(
+            sweep_regularly(self._expiry.sweep, self._clock, self._settings.expiry_interval, log)
+        )
 
     async def _prepare(self, session: Session) -> None:
         version = session.connection.get_server_version()

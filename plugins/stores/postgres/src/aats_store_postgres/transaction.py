@@ -12,6 +12,7 @@ import asyncpg
 
 from aats_core.clock import Clock
 from aats_core.errors import StoreError, StoreUnavailable
+from aats_core.storage.queries import Queries
 from aats_core.store import Records
 from aats_store_postgres import changes
 from aats_store_postgres.catalog import Collection
@@ -19,7 +20,7 @@ from aats_store_postgres.changes import Row
 from aats_store_postgres.failures import is_lost, translate
 from aats_store_postgres.operations import Change, Operations, Read
 from aats_store_postgres.pool import Pool
-from aats_store_postgres.queries import Queries
+from aats_store_postgres.queries import Query
 from aats_store_postgres.session import Session
 
 T = TypeVar("T")
@@ -33,7 +34,7 @@ class Transaction(AbstractAsyncContextManager[Records]):
     rolls it back, so that it holds nobody up for ever.
     """
 
-    def __init__(self, pool: Pool, queries: Queries, clock: Clock, made: Made, timeout: float) -> None:
+    def __init__(self, pool: Pool, queries: Queries[Query], clock: Clock, made: Made, timeout: float) -> None:
         self._pool = pool
         self._queries = queries
         self._clock = clock
@@ -126,7 +127,7 @@ async def _guarded(session: Session, step: Callable[[Session], Awaitable[T]], *,
 class _InTransaction(Operations):
     """Operations that see what the transaction has written."""
 
-    def __init__(self, transaction: Transaction, queries: Queries, clock: Clock, made: Made) -> None:
+    def __init__(self, transaction: Transaction, queries: Queries[Query], clock: Clock, made: Made) -> None:
         super().__init__(queries, clock)
         self._transaction = transaction
         self._made = made
@@ -139,5 +140,5 @@ class _InTransaction(Operations):
         known = await self._made(name)
         return await self._transaction.run(lambda session: change(session, known), changes=True)
 
-    async def _insert(self, name: str, rows: Sequence[Row]) -> None:
+    async def _insert_rows(self, name: str, rows: Sequence[Row]) -> None:
         await self._change(name, lambda session, known: changes.insert(session, known, rows))

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
 
 from aats_core.errors import DuplicateKey
-from aats_core.query.order import values_at
-from aats_core.store import Document, Index
+from aats_core.storage.collection import indexed_values
+from aats_core.store import Document
 from aats_store_postgres.catalog import Collection
 from aats_store_postgres.codec import decode
 from aats_store_postgres.identity import index_key
@@ -25,7 +24,7 @@ async def claim(session: Session, collection: Collection, rows: Sequence[tuple[s
         (number, key, owner)
         for owner, document in rows
         for number, index in collection.unique
-        for key in _index_keys(document, index)
+        for key in dict.fromkeys(map(index_key, indexed_values(document, index)))
     ]
     table = collection.unique_table
     await session.fetch(f"DELETE FROM {table} WHERE owner = ANY($1::text[])", [owner for owner, _ in rows])
@@ -59,19 +58,3 @@ async def rebuild(session: Session, collection: Collection) -> None:
     )
     rows = await session.fetch(f"SELECT id, body FROM {collection.table}")
     await claim(session, collection, [(row[0], decode(row[1])) for row in rows])
-
-
-def _index_keys(document: Document, index: Index) -> list[bytes]:
-    """Return the keys of a document in an index, several where it holds arrays; equal values have equal keys."""
-    values = [_elements(values_at(document, tuple(path.split(".")))) for path in index.fields]
-    return list(dict.fromkeys(map(index_key, itertools.product(*values))))
-
-
-def _elements(values: list[Any]) -> list[Any]:
-    found: list[Any] = []
-    for value in values:
-        if value.__class__ is list and value:
-            found.extend(value)
-        else:
-            found.append(value)
-    return found

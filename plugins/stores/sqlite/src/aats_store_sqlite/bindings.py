@@ -12,7 +12,7 @@ import msgspec
 from aats_core.query import Clause, matcher
 from aats_core.query.filters import Slot
 from aats_core.query.shape import bound
-from aats_store_sqlite.codec import decode, stored
+from aats_store_sqlite.codec import decode, restored
 
 Convert: TypeAlias = Callable[[Any], Any]
 
@@ -58,7 +58,7 @@ def _match_value(*arguments: Any) -> bool:
 
 def _rest(*arguments: Any) -> float | None:
     """Return by how much a decimal differs from the number that its key is."""
-    number = stored(arguments[0])
+    number = restored(arguments[0])
     if number != number:
         return None
     key = Decimal(arguments[0][2:].partition(" ")[0].replace("9e999", "Infinity"))
@@ -71,7 +71,7 @@ def from_row(kind: str, value: Any) -> Any:
         return kind == "true"
     if kind in ("object", "array"):
         return decode(value)
-    return stored(value)
+    return restored(value)
 
 
 TEXT_TABLE = "aats_text_index"

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Iterator
 
 import apsw
 import msgspec
 
-from aats_core.errors import InvalidQuery
-from aats_core.store import Index, Schema
-
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,119}")
+from aats_core.storage.collection import KnownCollection
+from aats_core.store import Schema
 
 
-class Collection(msgspec.Struct, frozen=True, eq=False):
+class Collection(KnownCollection, frozen=True, eq=False, dict=True):
     """A collection, the names of its tables, which need no quoting, and what it holds."""
-
-    id: int
-    name: str
-    schema: Schema
 
     @property
     def table(self) -> str:
@@ -30,29 +23,12 @@ class Collection(msgspec.Struct, frozen=True, eq=False):
     @property
     def text_table(self) -> str | None:
         """The full-text index over its documents, by their rowid."""
-        return f"records_{self.id}_text" if any(index.text for index in self.schema.indexes) else None
+        return f"records_{self.id}_text" if self.text_paths else None
 
     @property
     def unique_table(self) -> str:
         """The keys that its unique indexes hold, with the columns `number`, `key` and `owner`."""
         return f"records_{self.id}_unique"
-
-    @property
-    def unique(self) -> list[tuple[int, Index]]:
-        """Its unique indexes and their numbers."""
-        return [(number, index) for number, index in enumerate(self.schema.indexes) if index.unique]
-
-    @property
-    def is_checked(self) -> bool:
-        """Whether a document may be refused for what it holds."""
-        return self.schema.json_schema is not None or any(index.unique for index in self.schema.indexes)
-
-
-def check_name(name: str) -> str:
-    """Return the name of a collection; raises `InvalidQuery` where it cannot be one."""
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise InvalidQuery(f"{name!r} cannot be a collection: use letters, digits, _, - and ., at most 120 of them")
-    return name
 
 
 class Catalog:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, TypeGuard
+from typing import Any
 
 import msgspec
 
@@ -17,8 +16,10 @@ from aats_core.query.shape import EXACT_INT
 from aats_core.query.values import ARRAY as ARRAY_RANK
 from aats_core.query.values import NULL, NUMBER, STRING, is_nan, rank
 from aats_core.query.values import OBJECT as OBJECT_RANK
+from aats_core.storage.clauses import prefix_of
+from aats_core.storage.stored_form import MARK
 from aats_store_sqlite.bindings import Bindings
-from aats_store_sqlite.codec import BINARY, BOOLEAN, DATE, MARK, NAN, OBJECT, scalar_key
+from aats_store_sqlite.codec import BINARY, BOOLEAN, DATE, NAN, OBJECT, scalar_key
 
 _NEVER = "FALSE"
 _RANGES = {
@@ -28,8 +29,6 @@ _RANGES = {
     rank(datetime.min): (DATE, MARK + "y"),
 }
 """Between which keys those of a class of values lie."""
-
-_PREFIX = re.compile(r"\^([A-Za-z0-9 _/:@,#%&=!<>~;'-]+)(?![A-Za-z0-9 _/:@,#%&=!<>~;'*?{-])")
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -155,11 +154,11 @@ def _of_type(name: str, target: Target) -> str:
 
 def matches(clause: Matches, target: Target, bindings: Bindings) -> str:
     """Return whether a string holds what the pattern describes, in the range of its prefix where it has one."""
-    prefix = _PREFIX.match(clause.pattern.pattern)
-    if prefix is None or clause.pattern.flags != re.UNICODE or "|" in clause.pattern.pattern:
+    prefix = prefix_of(clause.pattern)
+    if prefix is None:
         return f"{target.key} >= '' AND {target.key} < '{OBJECT}' AND {target.ask(clause)}"
-    least = bindings.parameter(prefix[1], itself)
-    beyond = bindings.parameter(prefix[1] + MARK, itself)
+    least = bindings.parameter(prefix[0], itself)
+    beyond = bindings.parameter(prefix[0] + MARK, itself)
     return f"{target.key} >= {least} AND {target.key} < {beyond} AND {target.ask(clause)}"
 
 
@@ -184,8 +183,3 @@ _CONDITIONS: dict[type, Callable[[Any, Target, Bindings], str]] = {
 def condition(clause: OneValue, target: Target, bindings: Bindings) -> str:
     """Return whether a value that is no array fulfils a clause about one value."""
     return _CONDITIONS[clause.__class__](clause, target, bindings)
-
-
-def is_about_one_value(clause: Clause) -> TypeGuard[OneValue]:
-    """Tell whether `condition` knows the clause."""
-    return clause.__class__ in _CONDITIONS

@@ -18,7 +18,6 @@ from aats_core.query.filters import (
     ElemMatch,
     Exists,
     HasSize,
-    HasType,
     In,
     Leaf,
     Not,
@@ -30,10 +29,12 @@ from aats_core.query.filters import (
 )
 from aats_core.query.match import values_of
 from aats_core.query.values import BINARY, DATE, STRING, rank
+from aats_core.storage.clauses import can_be_array, is_about_one_value
+from aats_core.storage.stored_form import MARK
 from aats_store_sqlite.bindings import TEXT_TABLE, Bindings, Condition
-from aats_store_sqlite.codec import ARRAY, MARK
+from aats_store_sqlite.codec import ARRAY
 from aats_store_sqlite.codec import STRING as TAGGED_STRING
-from aats_store_sqlite.comparisons import Target, condition, is_about_one_value, itself, key_list
+from aats_store_sqlite.comparisons import Target, condition, itself, key_list
 from aats_store_sqlite.identity import id_key
 from aats_store_sqlite.keys import is_expressible, json_path, key_at, key_of, type_at, value_at
 
@@ -111,7 +112,7 @@ class _Documents(_Scope):
             found = f"{size} = {self._bindings.parameter(clause.size, itself)}"
         elif isinstance(clause, ElemMatch):
             found = self._some_element(clause)
-        elif _can_be_array(clause):
+        elif can_be_array(clause):
             return self._ask(clause)
         else:
             alias = f"e{next(self._aliases)}"
@@ -201,15 +202,6 @@ class _Elements(_Scope):
 
     def _ask(self, clause: Clause) -> str:
         return f"aats_value({self._kind}, {self._value}, {self._bindings.test(clause)})"
-
-
-def _can_be_array(clause: OneValue) -> bool:
-    """Tell whether an array as a whole may fulfil a clause about one value."""
-    if isinstance(clause, Compare):
-        return clause.operand.__class__ is list
-    if isinstance(clause, In):
-        return not isinstance(clause.operands, Slot) and any(value.__class__ is list for value in clause.operands)
-    return isinstance(clause, HasType) and "array" in clause.types
 
 
 def _text_query(clause: Text) -> str:

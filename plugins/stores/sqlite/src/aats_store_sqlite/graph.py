@@ -9,14 +9,12 @@ from typing import Any, TypeVar
 import apsw
 import msgspec
 
-from aats_core.errors import StoreError
-from aats_core.store import Document, GraphStore, Relation
-from aats_store_sqlite import traversal
+from aats_core.storage.traversal import Direction, Search, Steps, WalkedGraph, ends, walk
+from aats_core.store import Document, Relation
 from aats_store_sqlite.codec import decode, encode
 from aats_store_sqlite.readers import Readers
 from aats_store_sqlite.reading import snapshot
 from aats_store_sqlite.session import Session
-from aats_store_sqlite.traversal import Direction, Edges
 from aats_store_sqlite.writer import Writer
 
 T = TypeVar("T")
@@ -44,7 +42,7 @@ CREATE VIRTUAL TABLE aats_nodes_text USING fts5(
 """
 
 
-class SqliteGraph(GraphStore):
+class SqliteGraph(WalkedGraph):
     """Nodes and relations in a SQLite file."""
 
     def __init__(self, writer: Writer, readers: Readers, namespace: str) -> None:
@@ -126,30 +124,22 @@ class SqliteGraph(GraphStore):
         existed: bool = await self._writer.submit(step, atomic=True)
         return existed
 
-    async def neighbours(
-        self, graph: str, id: str, *, kind: str | None = None, direction: str = "out", depth: int = 1
-    ) -> list[str]:
-        """Return the ids reached within `depth` steps, nearest first and by id among equals, without the start."""
-        try:
-            way = Direction(direction)
-        except ValueError as error:
-            raise StoreError(f"{graph}: a direction is out, in or both, not {direction!r}") from error
-        return await self._traverse(graph, kind, lambda edges: traversal.reach(edges, id, way, depth))
+    async def _search(self, graph: str, kind: str | None, search: Callable[[], Search[T]]) -> T:
+        of_kind = "" if kind is None else "AND kind = ?3"
+        arguments = [self._graph(graph), *([] if kind is None else [kind])]
 
-    async def shortest_path(
-        self, graph: str, source: str, target: str, *, kind: str | None = None, max_depth: int = 32
-    ) -> list[str] | None:
-        """Return the ids along one shortest directed path of at most `max_depth` relations, or None."""
-        if source == target:
-            return [source] if await self.node(graph, source) is not None else None
-        return await self._traverse(
-            graph, kind, lambda edges: traversal.shortest_path(edges, source, target, max_depth)
-        )
-
-    async def _traverse(self, graph: str, kind: str | None, walk: Callable[[Edges], T]) -> T:
         def read(connection: apsw.Connection) -> T:
+            def step(ids: list[str], direction: Direction) -> Steps:
+                here, there = ends(direction)
+                sql = (
+                    f"SELECT DISTINCT {here}, {there} FROM json_each(?1) CROSS JOIN aats_relations"
+                    f" WHERE graph = ?2 AND {here} = value {of_kind} ORDER BY {there}, {here}"
+                )
+                found: Any = connection.execute(sql, (msgspec.json.encode(ids).decode(), *arguments)).fetchall()
+                return found  # type: ignore[no-any-return] # the columns are declared TEXT
+
             with snapshot(connection):
-                return walk(Edges(connection, self._graph(graph), kind))
+                return walk(search(), step)
 
         return await self._readers.run(read)
 

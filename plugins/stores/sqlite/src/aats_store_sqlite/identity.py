@@ -11,7 +11,8 @@ import msgspec
 
 from aats_core.errors import InvalidDocument
 from aats_core.query.values import MAX_INT, MIN_INT, MISSING, normal
-from aats_store_sqlite.codec import BOOLEAN, DECIMAL, MARK, NAN, NULL, OBJECT, tag
+from aats_core.storage.stored_form import MARK
+from aats_store_sqlite.codec import BOOLEAN, DECIMAL, NAN, NULL, OBJECT, tag
 
 
 def id_key(value: Any) -> str | int | float:

@@ -4,37 +4,21 @@ from __future__ import annotations
 
 import apsw
 
-from aats_core.errors import InvalidQuery
-from aats_core.query.paths import parse_path
-from aats_core.store import Index, Schema
+from aats_core.query.filters import Path
+from aats_core.storage.collection import check_schema, extended
+from aats_core.store import Schema
 from aats_store_sqlite.catalog import Catalog, Collection
 from aats_store_sqlite.keys import is_expressible, json_path, key_at, type_at, value_at
 from aats_store_sqlite.table import Table
-from aats_store_sqlite.validation import check_schema
 
 
 def check(name: str, schema: Schema) -> None:
-    """Raise `InvalidQuery` where a schema cannot be had."""
-    for index in schema.indexes:
-        _check_index(name, index)
-    if schema.json_schema is not None:
-        check_schema(schema.json_schema, name)
+    """Raise `InvalidQuery` where a collection cannot have such a schema."""
+    check_schema(name, schema, _flaw)
 
 
-def _check_index(name: str, index: Index) -> None:
-    fields = ", ".join(index.fields)
-    where = f"{name}: the index over {fields}"
-    if not index.fields:
-        raise InvalidQuery(f"{name}: an index needs a field")
-    for field, direction in index.fields.items():
-        if not is_expressible(parse_path(field, where)):
-            raise InvalidQuery(f"{where}: {field!r} cannot be indexed, its name holds a quote or a control character")
-        if direction not in (1, -1):
-            raise InvalidQuery(f"{where}: {field} takes 1 (ascending) or -1 (descending), not {direction!r}")
-    if index.expire_after is not None and (len(index.fields) > 1 or index.expire_after < 0):
-        raise InvalidQuery(f"{where}: expire_after takes seconds of at least 0, and one field, which holds a date")
-    if index.text and (index.unique or index.expire_after is not None):
-        raise InvalidQuery(f"{where}: a text index can be neither unique nor expire")
+def _flaw(path: Path) -> str:
+    return "" if is_expressible(path) else "its name holds a quote or a control character"
 
 
 def ensure(connection: apsw.Connection, catalog: Catalog, name: str, schema: Schema) -> None:
@@ -44,11 +28,7 @@ def ensure(connection: apsw.Connection, catalog: Catalog, name: str, schema: Sch
     before they are written again. Raises `DuplicateKey` where documents share a key of a new unique index.
     """
     old = catalog.get_or_make(connection, name)
-    wanted = {_identity(index): index for index in schema.indexes}
-    kept = tuple(wanted.pop(_identity(index), index) for index in old.schema.indexes)
-    merged = Schema(
-        kept + tuple(wanted.values()), old.schema.json_schema if schema.json_schema is None else schema.json_schema
-    )
+    merged = extended(old.schema, schema)
     if merged == old.schema:
         return
     new = Collection(old.id, name, merged)
@@ -56,10 +36,6 @@ def ensure(connection: apsw.Connection, catalog: Catalog, name: str, schema: Sch
     _make_ordered(connection, old, new)
     _make_unique(connection, old, new)
     _make_text(connection, old, new)
-
-
-def _identity(index: Index) -> tuple[bool, tuple[tuple[str, int], ...]]:
-    return (True, ()) if index.text else (False, tuple(index.fields.items()))
 
 
 def _make_ordered(connection: apsw.Connection, old: Collection, new: Collection) -> None:
@@ -92,7 +68,7 @@ def _make_unique(connection: apsw.Connection, old: Collection, new: Collection) 
 
 def _make_text(connection: apsw.Connection, old: Collection, new: Collection) -> None:
     """Make the full-text index, over the strings at its paths and in the arrays there, and keep it by triggers."""
-    before, after = _text_fields(old), _text_fields(new)
+    before, after = old.text_paths, new.text_paths
     if before == after:
         return
     table = new.text_table
@@ -120,10 +96,6 @@ def _make_text(connection: apsw.Connection, old: Collection, new: Collection) ->
     connection.execute(f"{fill('')} FROM {new.table}")
 
 
-def _text_fields(collection: Collection) -> list[tuple[str, ...]]:
-    return [tuple(path.split(".")) for index in collection.schema.indexes if index.text for path in index.fields]
-
-
 def _text_at(path: tuple[str, ...], document: str) -> str:
     """Return the expression of the text at a path, NULL where there is none."""
     elements = f"json_each({document}, {json_path(path)})"
@@ -131,18 +103,3 @@ def _text_at(path: tuple[str, ...], document: str) -> str:
         f"CASE {type_at(path, document)} WHEN 'text' THEN {value_at(path, document)}"
         f" WHEN 'array' THEN (SELECT group_concat(value, ' ') FROM {elements} WHERE type = 'text') END"
     )
-
-
-def expiries(collection: Collection) -> list[tuple[str, float]]:
-    """Return the fields whose date documents are deleted after, and so many seconds later."""
-    return [
-        (next(iter(index.fields)), index.expire_after)
-        for index in collection.schema.indexes
-        if index.expire_after is not None
-    ]
-
-
-def has_own_index(collection: Collection, path: tuple[str, ...]) -> bool:
-    """Tell whether an index begins with a path, so that its keys can be looked up."""
-    first = ".".join(path)
-    return any(not index.text and next(iter(index.fields)) == first for index in collection.schema.indexes)

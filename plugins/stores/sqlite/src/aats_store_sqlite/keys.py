@@ -11,7 +11,8 @@ import re
 from functools import lru_cache
 
 from aats_core.query.filters import Path
-from aats_store_sqlite.codec import ARRAY, BOOLEAN, DECIMAL, MARK, OBJECT, STRING
+from aats_core.storage.stored_form import MARK
+from aats_store_sqlite.codec import ARRAY, BOOLEAN, DECIMAL, OBJECT, STRING
 
 _SIMPLE = re.compile(r'[^"\\\x00-\x1f]+')
 

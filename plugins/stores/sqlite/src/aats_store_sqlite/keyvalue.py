@@ -10,9 +10,10 @@ import apsw
 from aats_core.clock import Clock
 from aats_core.errors import StoreError
 from aats_core.query.values import MAX_INT, MIN_INT
+from aats_core.storage.keyvalues import check_limit, check_ttl
 from aats_core.store import KeyValueStore, Lock
 from aats_store_sqlite.codec import decode, encode
-from aats_store_sqlite.locks import Locks
+from aats_store_sqlite.locks import SqliteLocks
 from aats_store_sqlite.readers import Readers
 from aats_store_sqlite.session import Session
 from aats_store_sqlite.writer import Writer
@@ -46,7 +47,7 @@ class SqliteKeyValues(KeyValueStore):
         self._readers = readers
         self._clock = clock
         self._namespace = namespace
-        self._locks = Locks(writer, clock, namespace)
+        self._locks = SqliteLocks(writer, clock, namespace)
 
     async def get(self, key: str) -> Any:
         """Return the value, or None."""
@@ -62,8 +63,7 @@ class SqliteKeyValues(KeyValueStore):
 
     async def put(self, key: str, value: Any, *, ttl: float | None = None) -> None:
         """Write a value, for `ttl` seconds or for good."""
-        if ttl is not None and not ttl > 0:
-            raise StoreError(f"{key}: a ttl is more than 0 seconds, not {ttl:g}")
+        check_ttl(key, ttl)
         stored = value if isinstance(value, bytes) else encode(value, key)
         expires = None if ttl is None else self._clock.time() + ttl
         await self._writer.submit(lambda session: self._put(session, key, stored, expires), atomic=True)
@@ -119,8 +119,7 @@ class SqliteKeyValues(KeyValueStore):
 
         Returns 0.0, or the seconds after which to try again.
         """
-        if rate < 1 or not per > 0:
-            raise StoreError(f"{key}: a limit is at least 1 in more than 0 seconds, not {rate} in {per:g}")
+        check_limit(key, rate, per)
         now = self._clock.time()
         wait: float = await self._writer.submit(lambda session: self._take(session, key, now, rate, per), atomic=True)
         return wait

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from aats_core.errors import InvalidQuery
-from aats_core.query import Clause, Prepared
+from aats_core.storage.queries import Queries
 from aats_store_sqlite.bindings import TEXT_TABLE, Condition
 from aats_store_sqlite.catalog import Collection
 from aats_store_sqlite.compile import compile_filter
@@ -30,18 +30,10 @@ class Query(msgspec.Struct, frozen=True):
         return self.condition.sql.replace(TEXT_TABLE, table)
 
 
-class Queries:
-    """Makes queries of filters."""
+def make_queries() -> Queries[Query]:
+    """Return what makes queries of filters."""
+    return Queries(compile_filter, _bind)
 
-    def __init__(self) -> None:
-        self._prepared: Prepared[Condition] = Prepared(compile_filter)
 
-    def of_clause(self, clause: Clause) -> Query:
-        """Return the query of a parsed filter."""
-        condition = compile_filter(clause)
-        return Query(condition, condition.parameters(()))
-
-    def query(self, filter: Mapping[str, Any] | None) -> Query:
-        """Return the query of a filter; raises `InvalidQuery` where it is not one."""
-        condition, values = self._prepared.get(filter or {})
-        return Query(condition, condition.parameters(values))
+def _bind(condition: Condition, values: Sequence[Any]) -> Query:
+    return Query(condition, condition.parameters(values))

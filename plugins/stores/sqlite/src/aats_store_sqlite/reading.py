@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import Any
 
 import apsw
 
 from aats_core.query import Context, run_pipeline, sorted_by
 from aats_core.query.filters import Path
-from aats_core.query.pipelines import Count, Limit, Pipeline, Skip, Sort
+from aats_core.query.pipelines import Count
+from aats_core.storage.queries import Beginning, Order
+from aats_core.storage.stored_form import MARK
 from aats_core.store import Document
 from aats_store_sqlite.catalog import Collection
-from aats_store_sqlite.codec import ARRAY, MARK, OBJECT, STRING, decode
-from aats_store_sqlite.indexes import has_own_index
+from aats_store_sqlite.codec import ARRAY, OBJECT, STRING, decode
 from aats_store_sqlite.keys import is_expressible, key_at, rest_at
 from aats_store_sqlite.queries import Query
-
-Order: TypeAlias = Sequence[tuple[Path, int]]
 
 _ID = ("_id",)
 
@@ -85,23 +84,18 @@ def _page(
 
 
 def aggregate(
-    connection: apsw.Connection, collection: Collection | None, query: Query, pipeline: Pipeline, context: Context
+    connection: apsw.Connection, collection: Collection | None, begin: Beginning[Query], context: Context
 ) -> list[Document]:
-    """Run the documents that match through a pipeline, whose first stages SQLite takes part in where it can."""
-    if pipeline and isinstance(pipeline[0], Count):
+    """Run the documents that match through a pipeline, whose beginning SQLite does."""
+    query, rest = begin.query, begin.rest
+    paged = bool(begin.order) or begin.skip or begin.limit is not None
+    first = rest[0] if rest and not paged else None
+    if isinstance(first, Count):
         number = count(connection, collection, query)
-        return run_pipeline([{pipeline[0].name: number}] if number else [], pipeline[1:], context)
-    order: Order = ()
-    skip, limit = 0, None
-    if pipeline and isinstance(first := pipeline[0], Sort):
-        order, pipeline = first.order, pipeline[1:]
-    if pipeline and isinstance(first := pipeline[0], Skip):
-        skip, pipeline = first.count, pipeline[1:]
-    if pipeline and isinstance(first := pipeline[0], Limit):
-        limit, pipeline = first.count, pipeline[1:]
+        return run_pipeline([{first.name: number}] if number else [], rest[1:], context)
     with snapshot(connection):
-        found = find(connection, collection, query, order=order, limit=limit, skip=skip)
-        return run_pipeline(found, pipeline, context)
+        found = find(connection, collection, query, order=begin.order, limit=begin.limit, skip=begin.skip)
+        return run_pipeline(found, rest, context)
 
 
 @contextmanager
@@ -137,7 +131,7 @@ def _has_unordered(connection: apsw.Connection, collection: Collection, query: Q
     parameters: tuple[Any, ...] = ()
     if path == _ID:
         where = f"id >= '{MARK}' AND id < '{STRING}' OR id >= '{OBJECT}' AND id < '{ARRAY}'"
-    elif has_own_index(collection, path):
+    elif collection.has_index_on(path):
         where = f"{key} IN ('{OBJECT}', '{ARRAY}')"
     else:
         where = f"({query.where(collection)}) AND {key} IN ('{OBJECT}', '{ARRAY}')"

@@ -2,48 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
 import apsw
 
 from aats_core.clock import Clock
-from aats_core.query import parse_projection, parse_sort, project
+from aats_core.storage.collection import check_name
+from aats_core.storage.operations import CheckedRecordStore, with_id
+from aats_core.storage.queries import Order
 from aats_core.store import (
     Delete,
     Document,
-    Filter,
     Insert,
     Put,
     Records,
-    RecordStore,
     Require,
     Schema,
     Update,
     Write,
 )
 from aats_store_sqlite import indexes, reading
-from aats_store_sqlite.catalog import Catalog, Collection, check_name
+from aats_store_sqlite.catalog import Catalog, Collection
 from aats_store_sqlite.codec import encode
 from aats_store_sqlite.identity import id_key
-from aats_store_sqlite.operations import Operations, Read, updating_of
-from aats_store_sqlite.queries import Queries
+from aats_store_sqlite.operations import Operations, Read
+from aats_store_sqlite.queries import Query, make_queries
 from aats_store_sqlite.readers import Readers
-from aats_store_sqlite.session import Session, Step, with_id
+from aats_store_sqlite.session import Session, Step
 from aats_store_sqlite.transaction import Transaction
 from aats_store_sqlite.writer import Writer
 
 T = TypeVar("T")
 
 
-class SqliteRecords(Operations, RecordStore):
+class SqliteRecords(Operations, CheckedRecordStore[Query]):
     """Documents in a SQLite file."""
 
     def __init__(
         self, writer: Writer, readers: Readers, catalog: Catalog, clock: Clock, transaction_timeout: float
     ) -> None:
-        super().__init__(Queries(), clock)
+        super().__init__(make_queries(), clock)
         self._writer = writer
         self._readers = readers
         self._catalog = catalog
@@ -51,7 +51,7 @@ class SqliteRecords(Operations, RecordStore):
 
     async def write(self, operations: Sequence[Write]) -> None:
         """Apply all operations in one transaction, in a commit shared with whoever else writes just now."""
-        steps = [_STEPS[operation.__class__](operation, self._queries) for operation in operations]
+        steps = [self._step(operation) for operation in operations]
         if len(steps) == 1:
             await self._writer.submit(steps[0], atomic=operations[0].__class__ is not Update)
         elif steps:
@@ -62,6 +62,22 @@ class SqliteRecords(Operations, RecordStore):
 
             await self._writer.submit(run, atomic=_fails_before_changing(operations))
 
+    def _step(self, operation: Write) -> Step:
+        name = check_name(operation.collection)
+        if isinstance(operation, Put | Insert):
+            document = with_id(operation.document)
+            key, text = id_key(document["_id"]), encode(document)
+            if isinstance(operation, Put):
+                return lambda session: session.put(name, key, text)
+            return lambda session: session.insert(name, (key, text))
+        if isinstance(operation, Update):
+            updating = self._updating(operation.filter, operation.update, upsert=operation.upsert)
+            return lambda session: session.update(name, updating)
+        query = self._queries.query(operation.filter)
+        if isinstance(operation, Delete):
+            return lambda session: session.delete(name, query)
+        return lambda session: session.require(name, query)
+
     async def _read(self, name: str, read: Read[T]) -> T:
         def run(connection: apsw.Connection) -> T:
             return read(connection, self._known(connection, name), lambda other: self._known(connection, other))
@@ -71,25 +87,13 @@ class SqliteRecords(Operations, RecordStore):
     def _known(self, connection: apsw.Connection, name: str) -> Collection | None:
         return self._catalog.get(name) or self._catalog.look_up(connection, name)
 
-    async def stream(
-        self,
-        collection: str,
-        filter: Filter | None = None,
-        *,
-        projection: Mapping[str, Any] | None = None,
-        sort: Mapping[str, int] | None = None,
-    ) -> AsyncGenerator[Document, None]:
+    def _stream(self, name: str, query: Query, order: Order) -> AsyncGenerator[Document, None]:
         """Yield the documents that match as one snapshot has them."""
-        query, order = self._queries.query(filter), parse_sort(sort or {}, "sort")
-        kept = parse_projection(projection) if projection else None
-        check_name(collection)
 
         def read(connection: apsw.Connection) -> Iterator[Document]:
-            return reading.stream(connection, self._known(connection, collection), query, order)
+            return reading.stream(connection, self._known(connection, name), query, order)
 
-        async with aclosing(self._readers.iterate(read)) as found:
-            async for document in found:
-                yield document if kept is None else project(document, kept)
+        return self._readers.iterate(read)
 
     async def _change(self, step: Step) -> Any:
         return await self._writer.submit(step)
@@ -113,40 +117,3 @@ def _fails_before_changing(operations: Sequence[Write]) -> bool:
             return False
         changed = changed or kind is not Require
     return True
-
-
-def _put(operation: Put, _: Queries) -> Step:
-    name, document = check_name(operation.collection), with_id(operation.document)
-    key, text = id_key(document["_id"]), encode(document)
-    return lambda session: session.put(name, key, text)
-
-
-def _insert(operation: Insert, _: Queries) -> Step:
-    name, document = check_name(operation.collection), with_id(operation.document)
-    rows = (id_key(document["_id"]), encode(document))
-    return lambda session: session.insert(name, rows)
-
-
-def _update(operation: Update, queries: Queries) -> Step:
-    name = check_name(operation.collection)
-    updating = updating_of(queries, operation.filter, operation.update, upsert=operation.upsert)
-    return lambda session: session.update(name, updating)
-
-
-def _delete(operation: Delete, queries: Queries) -> Step:
-    name, query = check_name(operation.collection), queries.query(operation.filter)
-    return lambda session: session.delete(name, query)
-
-
-def _require(operation: Require, queries: Queries) -> Step:
-    name, query = check_name(operation.collection), queries.query(operation.filter)
-    return lambda session: session.require(name, query)
-
-
-_STEPS: dict[type, Callable[[Any, Queries], Step]] = {
-    Put: _put,
-    Insert: _insert,
-    Update: _update,
-    Delete: _delete,
-    Require: _require,
-}

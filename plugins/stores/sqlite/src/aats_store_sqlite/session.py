@@ -8,29 +8,19 @@ from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 import apsw
-import msgspec
 
 from aats_core.clock import Clock
 from aats_core.errors import Conflict
-from aats_core.message import new_id
-from aats_core.query import Changes, Clause, updated, upserted
+from aats_core.query import updated, upserted
 from aats_core.query.values import identical, normal
-from aats_core.store import Document, Schema, UpdateResult
+from aats_core.storage.operations import Updating, with_id
+from aats_core.store import Schema, UpdateResult
 from aats_store_sqlite import indexes
 from aats_store_sqlite.catalog import Catalog, Collection
 from aats_store_sqlite.codec import decode, encode
 from aats_store_sqlite.identity import id_key
 from aats_store_sqlite.queries import Query
 from aats_store_sqlite.table import Table
-
-
-class Updating(msgspec.Struct, frozen=True):
-    """An update on its way: which documents, what becomes of them, and with `upsert` the filter that a new one fits."""
-
-    query: Query
-    changes: Changes
-    upsert: Clause | None = None
-    limit: int | None = None
 
 
 class Session:
@@ -121,24 +111,24 @@ class Session:
         """Write new documents, keys and stored forms in turn; see `Table.insert`."""
         Table(self.connection, self._changing(name)).insert(rows)
 
-    def update(self, name: str, updating: Updating) -> UpdateResult:
+    def update(self, name: str, updating: Updating[Query]) -> UpdateResult:
         """Change the documents that match, or make one that does."""
         collection = self._changing(name)
-        table, now, modified = Table(self.connection, collection), self.now(), 0
+        table, modified = Table(self.connection, collection), 0
         found = self._matching(collection, updating)
         for key, text in found:
             old = decode(text)
-            new = updated(old, updating.changes, now)
+            new = updated(old, updating.changes, updating.now)
             if not identical(old, new):
                 table.put((key, encode(new)))
                 modified += 1
         if found or updating.upsert is None:
             return UpdateResult(len(found), modified)
-        made = with_id(upserted(updating.upsert, updating.changes, now))
+        made = with_id(upserted(updating.upsert, updating.changes, updating.now))
         table.insert((id_key(made["_id"]), encode(made)))
         return UpdateResult(0, 0, made["_id"])
 
-    def _matching(self, collection: Collection, updating: Updating) -> list[Any]:
+    def _matching(self, collection: Collection, updating: Updating[Query]) -> list[Any]:
         sql = f"SELECT id, doc FROM {collection.table} WHERE {updating.query.where(collection)} LIMIT ?"
         limit = -1 if updating.limit is None else updating.limit
         return self.connection.execute(sql, (*updating.query.parameters, limit)).fetchall()
@@ -159,11 +149,6 @@ class Session:
         """Return the time in UTC, to the millisecond."""
         now: datetime = normal(datetime.fromtimestamp(self._clock.time(), UTC))
         return now
-
-
-def with_id(document: Document) -> Document:
-    """Return a document with an `_id`, a new one in front where it has none."""
-    return document if "_id" in document else {"_id": new_id(), **document}
 
 
 Step: TypeAlias = Callable[[Session], Any]

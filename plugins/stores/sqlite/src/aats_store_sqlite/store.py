@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
@@ -15,6 +16,7 @@ from aats_core.clock import Clock
 from aats_core.errors import AatsError
 from aats_core.health import Health, HealthStatus
 from aats_core.settings import TeamInfo
+from aats_core.storage.expiry import sweep_regularly
 from aats_core.store import Capability, Store
 from aats_store_sqlite.catalog import Catalog
 from aats_store_sqlite.connection import open_other, open_reader, open_writer
@@ -26,6 +28,8 @@ from aats_store_sqlite.records import SqliteRecords
 from aats_store_sqlite.session import Session
 from aats_store_sqlite.settings import SqliteSettings
 from aats_store_sqlite.writer import Writer
+
+log = logging.getLogger("aats.store.sqlite")
 
 _LITTLE_ROOM = 64 * 1024 * 1024
 
@@ -50,7 +54,7 @@ class SqliteStore(Store):
             SqliteKeyValues(self._writer, self._readers, clock, info.namespace),
             SqliteGraph(self._writer, self._readers, info.namespace),
         )
-        self._expiry = Expiry(self._writer, clock, settings.expiry_interval)
+        self._expiry = Expiry(self._writer)
         self._sweeping: asyncio.Task[None] | None = None
         self._native: apsw.Connection | None = None
 
@@ -70,7 +74,9 @@ class SqliteStore(Store):
         self._writer.start(Session(writing, self._catalog, self._clock))
         self._readers.start(reading[1:])
         self._native = reading[0]
-        self._sweeping = asyncio.create_task(self._expiry.run())
+        self._sweeping = asyncio.create_task(
+            sweep_regularly(self._expiry.sweep, self._clock, self._settings.expiry_interval, log)
+        )
 
     def _open(self) -> tuple[apsw.Connection, list[apsw.Connection]]:
         """Return the connection that writes, and those of the readers after the one that is `native`."""

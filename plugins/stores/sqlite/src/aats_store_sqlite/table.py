@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import apsw
 
 from aats_core.errors import DuplicateKey
-from aats_core.query.order import values_at
-from aats_core.store import Document, Index
+from aats_core.storage.collection import indexed_values
+from aats_core.storage.json_schema import validate
+from aats_core.store import Document
 from aats_store_sqlite.catalog import Collection
 from aats_store_sqlite.codec import decode
 from aats_store_sqlite.identity import index_key
-from aats_store_sqlite.validation import validate
 
 _ROWS = (64, 8, 1)
 """How many rows one statement writes: for each statement the thread has to wait for the interpreter's lock."""
@@ -61,7 +60,7 @@ class Table:
         sql = f"INSERT INTO {self._collection.table} (id, doc) VALUES (?, ?){tail} RETURNING rowid"
         for key, text in zip(rows[::2], rows[1::2], strict=True):
             document = decode(text)
-            validate(self._collection, document)
+            validate(self._collection.name, self._collection.schema.json_schema, document)
             row: int = self._connection.execute(sql, (key, text)).get
             if self._collection.unique:
                 self._claim(row, document)
@@ -71,7 +70,7 @@ class Table:
         table = self._collection.unique_table
         self._connection.execute(f"DELETE FROM {table} WHERE owner = ?", (row,))
         for number, index in self._collection.unique:
-            for key in index_keys(document, index):
+            for key in dict.fromkeys(map(index_key, indexed_values(document, index))):
                 try:
                     self._connection.execute(f"INSERT INTO {table} VALUES (?, ?, ?)", (number, key, row))
                 except apsw.ConstraintError as error:
@@ -94,19 +93,3 @@ class Table:
                 return f"there is a document with the _id {decode(text)['_id']!r} already"
             seen.add(key)
         return "there is a document with one of these _ids already"
-
-
-def index_keys(document: Document, index: Index) -> Iterable[str]:
-    """Return the keys of a document in an index, several where it holds arrays; equal values have equal keys."""
-    values = [_elements(values_at(document, tuple(path.split(".")))) for path in index.fields]
-    return dict.fromkeys(map(index_key, itertools.product(*values)))
-
-
-def _elements(values: list[Any]) -> list[Any]:
-    found: list[Any] = []
-    for value in values:
-        if value.__class__ is list and value:
-            found.extend(value)
-        else:
-            found.append(value)
-    return found

@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 
 from aats_core.clock import Clock
 from aats_core.errors import StoreError
+from aats_core.storage.queries import Queries
 from aats_core.store import Records
 from aats_store_sqlite.jobs import Job, answer, post
 from aats_store_sqlite.operations import Operations, Read
-from aats_store_sqlite.queries import Queries
+from aats_store_sqlite.queries import Query
 from aats_store_sqlite.session import Session, Step
 from aats_store_sqlite.writer import Writer
 
@@ -26,7 +27,7 @@ class Transaction(AbstractAsyncContextManager[Records]):
     Where its next step does not come within `timeout` seconds it is rolled back, so that it holds nobody up for ever.
     """
 
-    def __init__(self, writer: Writer, queries: Queries, clock: Clock, timeout: float) -> None:
+    def __init__(self, writer: Writer, queries: Queries[Query], clock: Clock, timeout: float) -> None:
         self._writer = writer
         self._queries = queries
         self._clock = clock
@@ -100,7 +101,7 @@ class Transaction(AbstractAsyncContextManager[Records]):
 class _InTransaction(Operations):
     """Operations that see what the transaction has written."""
 
-    def __init__(self, transaction: Transaction, queries: Queries, clock: Clock) -> None:
+    def __init__(self, transaction: Transaction, queries: Queries[Query], clock: Clock) -> None:
         super().__init__(queries, clock)
         self._transaction = transaction
 

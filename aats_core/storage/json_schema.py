@@ -10,42 +10,41 @@ import msgspec
 
 from aats_core.errors import InvalidQuery, SchemaMismatch
 from aats_core.store import Document
-from aats_store_sqlite.catalog import Collection
 
 Validator = Callable[[Any], Any]
 
 
-def validate(collection: Collection, document: Document) -> None:
-    """Raise `SchemaMismatch` where the document does not fit."""
-    if collection.schema.json_schema is None:
+def validate(name: str, json_schema: dict[str, Any] | None, document: Document) -> None:
+    """Raise `SchemaMismatch`, naming the collection, where the document does not fit; without a schema all do."""
+    if json_schema is None:
         return
     from fastjsonschema import JsonSchemaValueException
 
-    check = _compiled(msgspec.json.encode(collection.schema.json_schema))
+    check = _compiled(msgspec.json.encode(json_schema))
     try:
         check(document)
     except JsonSchemaValueException as error:
         place = str(error.name).removeprefix("data").lstrip(".") or "the document"
         raise SchemaMismatch(
-            f"{collection.name}: document {document.get('_id')!r} does not fit the schema: {place}: {error.message}"
+            f"{name}: document {document.get('_id')!r} does not fit the schema: {place}: {error.message}"
         ) from error
 
 
-def check_schema(schema: dict[str, Any], name: str) -> None:
-    """Raise `InvalidQuery` where that is no JSON Schema that documents can be held to."""
+def check_json_schema(name: str, json_schema: dict[str, Any]) -> None:
+    """Raise `InvalidQuery`, naming the collection, where that is no JSON Schema that documents can be held to."""
     from fastjsonschema import JsonSchemaDefinitionException
 
     try:
-        _compiled(msgspec.json.encode(schema))
+        _compiled(msgspec.json.encode(json_schema))
     except (JsonSchemaDefinitionException, ValueError, TypeError, AttributeError, KeyError) as error:
         raise InvalidQuery(f"{name}: the JSON Schema cannot be used: {error}") from error
 
 
 @lru_cache(maxsize=256)
-def _compiled(schema: bytes) -> Validator:
+def _compiled(json_schema: bytes) -> Validator:
     import fastjsonschema
 
-    definition = msgspec.json.decode(schema)
+    definition = msgspec.json.decode(json_schema)
     validator: Validator = fastjsonschema.compile(
         definition, handlers={"http": _refuse, "https": _refuse, "file": _refuse}, use_default=False
     )

@@ -1,0 +1,123 @@
+"""The stored form of documents: JSON text; what JSON lacks are strings that begin with a mark and a letter."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from aats_core.errors import StoreError
+from aats_core.query.values import MAX_INT, MIN_INT, normal
+
+MARK = "\U0010ffff"
+"""The last character of Unicode, which sorts after all others."""
+
+_CONTROL = "\\u000"
+"""How JSON writes the first control characters, of which some databases cannot hold all."""
+
+_SAFE_DEPTH = 90
+_STRINGS = frozenset({str})
+_encode_json = msgspec.json.Encoder().encode
+_decode_json = msgspec.json.Decoder().decode
+
+
+class StoredForm(ABC):
+    """Turns values into text and back; a subclass says what its database can compare, and what is tagged instead.
+
+    Most documents are plain, and their JSON is what is stored; floats are plain below `plain_below`. Strings that hold
+    the character `escape` (as JSON writes it) are restored like tagged ones.
+    """
+
+    def __init__(self, *, plain_below: float, escape: str | None = None) -> None:
+        self._plain_below = plain_below
+        self._escape = escape
+
+    @abstractmethod
+    def scalar(self, value: Any) -> Any:
+        """Return what stands in JSON for a scalar value: itself, a tagged string, or `msgspec.Raw`."""
+
+    @abstractmethod
+    def restored(self, text: str) -> Any:
+        """Return the value of a string that stands in JSON."""
+
+    def repaired(self, text: str, error: msgspec.DecodeError) -> Any:
+        """Return the value of text that is not quite JSON; raises `StoreError` where it is none at all."""
+        del text
+        raise StoreError(f"the database holds a document that is no JSON, it is damaged: {error}") from error
+
+    def encode(self, value: Any, place: str = "document") -> str:
+        """Return the stored form of a value; raises `InvalidDocument`, naming the place, for what no store keeps."""
+        if self._are_plain((value,), 0):
+            try:
+                text = _encode_json(value).decode()
+            except UnicodeEncodeError:
+                text = MARK
+            if MARK not in text and _CONTROL not in text:
+                return text
+        return _encode_json(self._tagged(normal(value, place))).decode()
+
+    def decode(self, text: str) -> Any:
+        """Return the value of a stored form."""
+        try:
+            value = _decode_json(text)
+        except msgspec.DecodeError as error:
+            value = self.repaired(text, error)
+        escape = self._escape
+        return self._untagged(value) if MARK in text or (escape is not None and escape in text) else value
+
+    def _are_plain(self, values: Iterable[Any], depth: int) -> bool:
+        """Tell whether the encoder for JSON keeps all of these values, and what they hold, as they are."""
+        for value in values:
+            kind = value.__class__
+            if kind is str or kind is bool or value is None:
+                continue
+            if kind is int:
+                if not MIN_INT <= value <= MAX_INT:
+                    return False
+            elif kind is float:
+                if not -self._plain_below < value < self._plain_below:
+                    return False
+            elif kind is dict:
+                if depth > _SAFE_DEPTH or not self._is_plain_object(value, depth + 1):
+                    return False
+            elif (
+                (kind is not list and kind is not tuple) or depth > _SAFE_DEPTH or not self._are_plain(value, depth + 1)
+            ):
+                return False
+        return True
+
+    def _is_plain_object(self, value: dict[Any, Any], depth: int) -> bool:
+        return {*map(type, value)} <= _STRINGS and self._are_plain(value.values(), depth)
+
+    def _tagged(self, value: Any) -> Any:
+        kind = value.__class__
+        if kind is dict:
+            return {name: self._tagged(item) for name, item in value.items()}
+        if kind is list:
+            return [self._tagged(item) for item in value]
+        return self.scalar(value)
+
+    def _untagged(self, value: Any) -> Any:
+        kind = value.__class__
+        if kind is dict:
+            return {name: self._untagged(item) for name, item in value.items()}
+        if kind is list:
+            return [self._untagged(item) for item in value]
+        return self.restored(value) if kind is str else value
+
+
+def date_text(value: Any) -> str:
+    """Return a date in UTC as text that sorts by time: 2026-01-31T23:59:59.999Z."""
+    return f"{value.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
+
+
+def binary_text(value: bytes) -> str:
+    """Return binary data as text that sorts by length first: eight hexadecimal digits for it, then two a byte."""
+    return f"{len(value):08x}{value.hex()}"
+
+
+def binary_of(text: str) -> bytes:
+    """Return the binary data of such a text."""
+    return bytes.fromhex(text[8:])
