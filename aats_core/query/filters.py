@@ -122,11 +122,13 @@ class Text(msgspec.Struct, frozen=True):
     """The full-text index of the collection finds the document.
 
     It holds every one of the `phrases`, or where there are none one of the `words`; and none of the `excluded` words.
+    `paths` are those of the index, where a store says them so that the clause can be evaluated in memory.
     """
 
     words: tuple[str, ...]
     phrases: tuple[str, ...]
     excluded: tuple[str, ...]
+    paths: tuple[Path, ...] = ()
 
 
 OneValue: TypeAlias = Compare | In | HasType | Matches | Modulo

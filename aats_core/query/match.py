@@ -27,6 +27,7 @@ from aats_core.query.filters import (
     Slot,
     Text,
 )
+from aats_core.query.search import search_test
 from aats_core.query.values import ARRAY, MISSING, NULL, NUMBER, OBJECT, is_nan, rank, sort_key, type_name
 
 Test: TypeAlias = Callable[[Any], bool]
@@ -43,7 +44,7 @@ _ORDERED: dict[Comparison, Callable[[Any, Any], bool]] = {
 def matcher(clause: Clause) -> Test:
     """Return a function that tells whether a document matches; build it once for many documents.
 
-    Raises `InvalidQuery` for `$text`, which only a store with a full-text index can answer.
+    Raises `InvalidQuery` for `$text` without the paths of a full-text index.
     """
     return _BUILDERS[clause.__class__](clause)
 
@@ -159,8 +160,10 @@ def _elem_match(clause: ElemMatch) -> Test:
     return _at(clause.path, any_element, elements=False)
 
 
-def _text(_: Text) -> Test:
-    raise InvalidQuery("$text: only a store with a full-text index over the collection can answer it")
+def _text(clause: Text) -> Test:
+    if not clause.paths:
+        raise InvalidQuery("$text: only a store with a full-text index over the collection can answer it")
+    return search_test(clause)
 
 
 def _at(path: Path, test: Test, *, elements: bool) -> Test:
