@@ -6,14 +6,18 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.services.service import Service
+from tests.services.service import POLL, Service
 
 SIZE = 512
 """MiB; the file that holds them is sparse."""
+
+PATIENCE = 30.0
+"""Seconds within which processes that were killed are gone."""
 
 
 class Disk:
@@ -48,19 +52,36 @@ class Disk:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _run("umount", str(self.path))
+        self._unmount()
+
+    def sync(self) -> None:
+        """Write everything there, as the kernel does sooner or later."""
+        _run("sync", "--file-system", str(self.path))
 
     def cut(self, server: Service) -> None:
         """Cut the power of a server and its disk, and mount what is left of that; the server does not run then."""
         os.killpg(server.pid, signal.SIGSTOP)
         _run("cp", "--sparse=always", str(self._image), str(self._copy))
         server.kill()
-        _run("umount", str(self.path))
+        self._unmount()
         self._copy.replace(self._image)
         self._mount()
 
     def _mount(self) -> None:
         _run("mount", "-o", "loop", str(self._image), str(self.path))
+
+    def _unmount(self) -> None:
+        """Unmount it, once the last process that was killed there is gone."""
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                _run("umount", str(self.path))
+            except subprocess.CalledProcessError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(POLL)
+            else:
+                return
 
 
 def _run(*command: str) -> None:
