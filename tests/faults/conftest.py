@@ -43,6 +43,12 @@ def scene(request: pytest.FixtureRequest, service: Callable[[type[Any]], Any], t
     assert (lost, repeated) == (0, 0)
 
 
+@pytest.fixture
+def windows(request: pytest.FixtureRequest) -> list[tuple[Any, ...]]:
+    """Return the rows that tell what was lost where the power was cut."""
+    return request.config.stash.setdefault(WINDOWS, [])
+
+
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Print what the faults did, as tables for the documentation."""
     for table, heads in HEADS.items():

@@ -12,7 +12,6 @@ import pytest
 
 from aats_core.broker import Broker
 from aats_core.message import Message
-from tests.faults.conftest import WINDOWS
 from tests.services import KafkaServer, NatsServer, RabbitServer, RedisServer
 from tests.services.brokers import BENCHES, make_broker
 from tests.services.disk import Disk
@@ -71,7 +70,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.broker}, {case.setting}")
-def test_the_power_is_cut(case: Case, disk: Disk, request: pytest.FixtureRequest) -> None:
+def test_the_power_is_cut(case: Case, disk: Disk, windows: list[tuple[object, ...]]) -> None:
     if reason := case.server.missing():
         refuse(reason)
     server = case.server(disk.path / "server")
@@ -81,8 +80,7 @@ def test_the_power_is_cut(case: Case, disk: Disk, request: pytest.FixtureRequest
         confirmed, lost, window = asyncio.run(scenario(case, server, disk))
     finally:
         server.kill()
-    row = (case.broker, case.setting, str(confirmed), str(lost), f"{window:.1f}" if lost else "0")
-    request.config.stash.setdefault(WINDOWS, []).append(row)
+    windows.append((case.broker, case.setting, confirmed, lost, f"{window:.1f}" if lost else ""))
     assert confirmed > 100
     assert window <= case.window
 
