@@ -47,11 +47,11 @@ def find(
     if collection is None:
         return []
     if not order:
-        return list(_page(connection, collection, query, "", limit, skip))
+        return _page(connection, collection, query, "", limit, skip)
     with snapshot(connection):
         by_key = _order_by(connection, collection, query, order)
         if by_key is not None:
-            return list(_page(connection, collection, query, by_key, limit, skip))
+            return _page(connection, collection, query, by_key, limit, skip)
         found = sorted_by(_page(connection, collection, query), order)
         return found[skip:] if limit is None else found[skip : skip + limit]
 
@@ -65,7 +65,7 @@ def stream(
     by_key = _order_by(connection, collection, query, order)
     if by_key is None:
         return iter(sorted_by(_page(connection, collection, query), order))
-    return _page(connection, collection, query, by_key)
+    return (decode(text) for (text,) in _rows(connection, collection, query, by_key))
 
 
 def _page(
@@ -75,12 +75,24 @@ def _page(
     order_by: str = "",
     limit: int | None = None,
     skip: int = 0,
-) -> Iterator[Document]:
-    rows = connection.execute(
+) -> list[Document]:
+    """Read to the end before anything can fail: a cursor left in the middle would keep the reader at its snapshot."""
+    rows = _rows(connection, collection, query, order_by, limit, skip).fetchall()
+    return [decode(text) for (text,) in rows]
+
+
+def _rows(
+    connection: apsw.Connection,
+    collection: Collection,
+    query: Query,
+    order_by: str,
+    limit: int | None = None,
+    skip: int = 0,
+) -> Any:
+    return connection.execute(
         f"SELECT doc FROM {collection.table} WHERE {query.where(collection)}{order_by} LIMIT ? OFFSET ?",
         (*query.parameters, -1 if limit is None else limit, skip),
     )
-    return (decode(text) for (text,) in rows)
 
 
 def aggregate(
