@@ -1,0 +1,305 @@
+"""What our stores are measured beside: each database's own driver as one would use it by hand, and a mapper."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+import apsw
+import asyncpg
+import msgspec
+from beanie import Document as BeanieDocument
+from beanie import init_beanie
+from pydantic import SecretStr
+from pymongo import AsyncMongoClient
+from sqlalchemy import JSON, func, insert, select
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from aats_core.clock import RealClock
+from aats_core.settings import TeamInfo
+from aats_core.store import Index, RecordStore, Schema
+
+Row = dict[str, Any]
+NAME = "things"
+PIPELINE: list[Mapping[str, Any]] = [{"$group": {"_id": "$kind", "n": {"$sum": 1}, "v": {"$sum": "$value"}}}]
+
+
+class Calls(NamedTuple):
+    """One way to a database: the calls that are measured, over documents as `document` makes them."""
+
+    insert: Callable[[Row], Awaitable[object]]
+    insert_many: Callable[[list[Row]], Awaitable[object]]
+    get: Callable[[str], Awaitable[object]]
+    find: Callable[[str], Awaitable[list[Any]]]
+    aggregate: Callable[[], Awaitable[list[Any]]]
+
+
+Way = Callable[[str], Any]
+"""Opens a way to the database at a URL: an async context manager that yields its calls over an empty collection."""
+
+
+def document(number: int) -> Row:
+    """Return a document of some 250 bytes; a hundred of them belong to one group, and there are ten kinds."""
+    return {
+        "_id": f"{uuid4().hex}-{number}",
+        "group": f"g{number // 100}",
+        "kind": f"kind {number % 10}",
+        "value": number,
+        "name": f"a thing with the number {number}",
+        "tags": ["red", "green", "blue"],
+        "place": {"city": "Basel", "street": "Rheingasse", "number": number % 80},
+    }
+
+
+# Ours
+
+
+def aats(plugin: type[Any], address: str) -> Way:
+    """Return the way through one of our stores, whose settings name the database by `address`."""
+
+    @asynccontextmanager
+    async def way(url: str) -> AsyncIterator[Calls]:
+        with tempfile.TemporaryDirectory() as directory:
+            settings = plugin.Settings(**{address: SecretStr(url)} if url else {})
+            info = TeamInfo(namespace=f"b{uuid4().hex[:8]}", state_dir=Path(directory))
+            store = plugin(settings, info, RealClock())
+            await store.connect()
+            records = next(part for part in store.capabilities if isinstance(part, RecordStore))
+            await records.ensure(NAME, Schema(indexes=(Index({"group": 1}),)))
+            yield Calls(
+                lambda row: records.insert(NAME, row),
+                lambda rows: records.insert(NAME, *rows),
+                lambda key: records.find(NAME, {"_id": key}),
+                lambda group: records.find(NAME, {"group": group}),
+                lambda: records.aggregate(
+                    NAME, [{"$group": {"_id": "$kind", "n": {"$sum": 1}, "v": {"$sum": "$value"}}}]
+                ),
+            )
+            await store.close()
+
+    return way
+
+
+# Drivers
+
+
+@asynccontextmanager
+async def with_apsw(url: str) -> AsyncIterator[Calls]:
+    """Keep documents through SQLite's own functions, in the thread of the caller, who waits meanwhile."""
+    del url
+    encode, decode = msgspec.json.encode, msgspec.json.decode
+    with tempfile.TemporaryDirectory() as directory:
+        base = apsw.Connection(f"{directory}/bench.db")
+        for sql in (
+            *("PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL"),
+            "CREATE TABLE things (id TEXT PRIMARY KEY, doc TEXT NOT NULL)",
+            "CREATE INDEX things_group ON things (doc ->> '$.group')",
+        ):
+            base.execute(sql).fetchall()
+
+        async def insert(row: Row) -> None:
+            base.execute("INSERT INTO things VALUES (?, ?)", (row["_id"], encode(row).decode()))
+
+        async def insert_many(rows: list[Row]) -> None:
+            with base:
+                base.executemany("INSERT INTO things VALUES (?, ?)", [(r["_id"], encode(r).decode()) for r in rows])
+
+        async def get(key: str) -> object:
+            return decode(base.execute("SELECT doc FROM things WHERE id = ?", (key,)).get)
+
+        async def find(group: str) -> list[Any]:
+            return [
+                decode(text) for (text,) in base.execute("SELECT doc FROM things WHERE doc ->> '$.group' = ?", (group,))
+            ]
+
+        async def aggregate() -> list[Any]:
+            sql = "SELECT doc ->> '$.kind', count(*), sum(doc ->> '$.value') FROM things GROUP BY 1"
+            return base.execute(sql).fetchall()
+
+        yield Calls(insert, insert_many, get, find, aggregate)
+        base.close()
+
+
+@asynccontextmanager
+async def with_asyncpg(url: str) -> AsyncIterator[Calls]:
+    """Keep documents as JSONB through a pool that does not reset its sessions."""
+    encode, decode = msgspec.json.encode, msgspec.json.decode
+    table = f"things_{uuid4().hex}"
+
+    class Connection(asyncpg.Connection):  # type: ignore[misc] # it has no types
+        def get_reset_query(self) -> str:
+            return ""
+
+    pool = await asyncpg.create_pool(url, min_size=1, max_size=10, connection_class=Connection)
+    await pool.execute(
+        f"CREATE TABLE {table} (id text PRIMARY KEY, doc jsonb NOT NULL);"
+        f"CREATE INDEX {table}_group ON {table} ((doc ->> 'group'))"
+    )
+
+    async def insert(row: Row) -> None:
+        await pool.execute(f"INSERT INTO {table} VALUES ($1, $2)", row["_id"], encode(row).decode())
+
+    async def insert_many(rows: list[Row]) -> None:
+        await pool.copy_records_to_table(table, records=[(row["_id"], encode(row).decode()) for row in rows])
+
+    async def get(key: str) -> object:
+        return decode(await pool.fetchval(f"SELECT doc FROM {table} WHERE id = $1", key))
+
+    async def find(group: str) -> list[Any]:
+        return [decode(r[0]) for r in await pool.fetch(f"SELECT doc FROM {table} WHERE doc ->> 'group' = $1", group)]
+
+    async def aggregate() -> list[Any]:
+        sql = f"SELECT doc ->> 'kind', count(*), sum((doc ->> 'value')::bigint) FROM {table} GROUP BY 1"
+        return list(await pool.fetch(sql))
+
+    yield Calls(insert, insert_many, get, find, aggregate)
+    await pool.execute(f"DROP TABLE {table}")
+    await pool.close()
+
+
+@asynccontextmanager
+async def with_pymongo(url: str) -> AsyncIterator[Calls]:
+    """Keep documents with a majority's confirmation."""
+    client: AsyncMongoClient[Row] = AsyncMongoClient(url, w="majority", journal=True)
+    things = client[f"b{uuid4().hex[:8]}"][NAME]
+    await things.create_index("group")
+
+    async def aggregate() -> list[Any]:
+        return await (await things.aggregate(PIPELINE)).to_list(None)
+
+    yield Calls(
+        lambda row: things.insert_one(dict(row)),
+        lambda rows: things.insert_many(rows),
+        lambda key: things.find_one({"_id": key}),
+        lambda group: things.find({"group": group}).to_list(None),
+        aggregate,
+    )
+    await client.drop_database(things.database.name)
+    await client.close()
+
+
+# Mappers
+
+
+class Base(DeclarativeBase):
+    """What SQLAlchemy maps."""
+
+
+class Thing(Base):
+    """A document with a column for each field."""
+
+    __tablename__ = "mapped_things"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    group: Mapped[str] = mapped_column(index=True)
+    kind: Mapped[str]
+    value: Mapped[int]
+    name: Mapped[str]
+    tags: Mapped[list[str]] = mapped_column(JSON)
+    place: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+
+def with_sqlalchemy(scheme: str) -> Way:
+    """Return the way through SQLAlchemy's asynchronous sessions."""
+
+    @asynccontextmanager
+    async def way(url: str) -> AsyncIterator[Calls]:
+        with tempfile.TemporaryDirectory() as directory:
+            address = f"{scheme}://{url.partition('://')[2]}" if url else f"{scheme}:///{directory}/mapped.db"
+            engine = create_async_engine(address)
+            async with engine.begin() as connection:
+                if not url:
+                    await connection.exec_driver_sql("PRAGMA synchronous = FULL")
+                await connection.run_sync(Base.metadata.drop_all)
+                await connection.run_sync(Base.metadata.create_all)
+            if not url:
+                async with engine.connect() as connection:
+                    await connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+            yield _mapped(engine)
+            await engine.dispose()
+
+    return way
+
+
+def _mapped(engine: AsyncEngine) -> Calls:
+    session = async_sessionmaker(engine, expire_on_commit=False)
+
+    def columns(row: Row) -> Row:
+        return {"id": row["_id"], **{name: value for name, value in row.items() if name != "_id"}}
+
+    async def add(row: Row) -> None:
+        async with session.begin() as opened:
+            opened.add(Thing(**columns(row)))
+
+    async def add_many(rows: list[Row]) -> None:
+        async with session.begin() as opened:
+            await opened.execute(insert(Thing), [columns(row) for row in rows])
+
+    async def get(key: str) -> object:
+        async with session() as opened:
+            return await opened.get(Thing, key)
+
+    async def find(group: str) -> list[Any]:
+        async with session() as opened:
+            return list(await opened.scalars(select(Thing).where(Thing.group == group)))
+
+    async def aggregate() -> list[Any]:
+        async with session() as opened:
+            counted = select(Thing.kind, func.count(), func.sum(Thing.value)).group_by(Thing.kind)
+            return list(await opened.execute(counted))
+
+    return Calls(add, add_many, get, find, aggregate)
+
+
+class MappedThing(BeanieDocument):
+    """A document that Beanie maps."""
+
+    id: str  # type: ignore[assignment] # ours are strings
+    group: str
+    kind: str
+    value: int
+    name: str
+    tags: list[str]
+    place: dict[str, Any]
+
+    class Settings:
+        """Where they lie, and over what there is an index."""
+
+        name = NAME
+        indexes = ("group",)
+
+
+@asynccontextmanager
+async def with_beanie(url: str) -> AsyncIterator[Calls]:
+    """Keep documents as Beanie's models."""
+    client: AsyncMongoClient[Row] = AsyncMongoClient(url, w="majority", journal=True)
+    database = client[f"b{uuid4().hex[:8]}"]
+    await init_beanie(database=database, document_models=[MappedThing])
+
+    def model(row: Row) -> MappedThing:
+        return MappedThing(**row)
+
+    yield Calls(
+        lambda row: MappedThing.insert_one(model(row)),
+        lambda rows: MappedThing.insert_many([model(row) for row in rows]),
+        MappedThing.get,
+        lambda group: MappedThing.find(MappedThing.group == group).to_list(),
+        lambda: MappedThing.aggregate(PIPELINE).to_list(),
+    )
+    await client.drop_database(database.name)
+    await client.close()
+
+
+async def populate(calls: Calls, count: int) -> list[Row]:
+    """Write so many documents and return them."""
+    rows = [document(number) for number in range(count)]
+    for at in range(0, count, 1000):
+        await calls.insert_many(rows[at : at + 1000])
+        await asyncio.sleep(0)
+    return rows

@@ -1,0 +1,140 @@
+"""The calls of record stores on each real server, beside the database's own driver and a mapper.
+
+Client CPU and wall time of each call, one after the other. Names choose some of the stores: `nox -s bench -- stores`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from aats_store_mongodb import MongoStore
+from aats_store_postgres import PostgresStore
+from aats_store_sqlite import SqliteStore
+from rounds import show
+from store_peers import (
+    Calls,
+    Row,
+    Way,
+    aats,
+    document,
+    populate,
+    with_apsw,
+    with_asyncpg,
+    with_beanie,
+    with_pymongo,
+    with_sqlalchemy,
+)
+
+from aats_core.tuning import tune_process
+from tests.services import MongoServer, PostgresServer
+from tests.services.service import Service
+
+ROUNDS, ROWS = 7, 10_000
+
+
+class Bench(NamedTuple):
+    """A store: its server, if it has one, the ways to it, ours first, and what each call may cost beside the driver."""
+
+    server: type[Service] | None
+    ways: dict[str, Way]
+    target: str
+
+
+STORES = {
+    "sqlite": Bench(
+        None,
+        {"aats": aats(SqliteStore, "path"), "apsw": with_apsw, "SQLAlchemy": with_sqlalchemy("sqlite+aiosqlite")},
+        "(one thread)",
+    ),
+    "postgres": Bench(
+        PostgresServer,
+        {
+            "aats": aats(PostgresStore, "dsn"),
+            "asyncpg": with_asyncpg,
+            "SQLAlchemy": with_sqlalchemy("postgresql+asyncpg"),
+        },
+        "<= 1.2",
+    ),
+    "mongodb": Bench(
+        MongoServer,
+        {"aats": aats(MongoStore, "url"), "PyMongo": with_pymongo, "Beanie": with_beanie},
+        "<= 1.2",
+    ),
+}
+
+
+class Case(NamedTuple):
+    """A call, how often a round makes it, and what it is called."""
+
+    title: str
+    times: int
+    call: Callable[[Calls, list[Row]], Awaitable[object]]
+
+
+_more = iter(range(10**9))
+
+CASES = (
+    Case("insert one", 60, lambda calls, _: calls.insert(document(ROWS + next(_more)))),
+    Case("find one by _id", 300, lambda calls, rows: calls.get(rows[next(_more) % ROWS]["_id"])),
+    Case("find 100", 30, lambda calls, rows: calls.find(rows[next(_more) % ROWS]["group"])),
+    Case("aggregate 10,000", 3, lambda calls, _: calls.aggregate()),
+    Case("insert 10,000", 1, lambda calls, _: calls.insert_many([document(ROWS * 2 + n) for n in range(ROWS)])),
+)
+
+
+async def compare(bench: Bench, url: str, case: Case) -> dict[str, tuple[float, float]]:
+    """Return for each way the microseconds of client CPU and of wall time that a call takes, medians of the rounds."""
+    found: dict[str, list[tuple[float, float]]] = {title: [] for title in bench.ways}
+    async with AsyncExitStack() as stack:
+        opened = {}
+        for title, way in bench.ways.items():
+            calls = await stack.enter_async_context(way(url))
+            opened[title] = calls, await populate(calls, ROWS)
+        for calls, rows in opened.values():
+            await case.call(calls, rows)
+        for _ in range(ROUNDS):
+            for title, (calls, rows) in opened.items():
+                cpu, wall = time.process_time(), time.perf_counter()
+                for _ in range(case.times):
+                    await case.call(calls, rows)
+                taken = time.process_time() - cpu, time.perf_counter() - wall
+                found[title].append((taken[0] / case.times * 1e6, taken[1] / case.times * 1e6))
+    return {title: tuple(map(statistics.median, zip(*each, strict=True))) for title, each in found.items()}  # type: ignore[misc] # two figures
+
+
+def main(names: list[str]) -> None:
+    """Measure the stores named, or all."""
+    tune_process()
+    for name in names or STORES:
+        bench = STORES[name]
+        with tempfile.TemporaryDirectory() as directory:
+            server: Any = bench.server and bench.server(Path(directory))
+            if server:
+                server.start()
+            try:
+                _measure(name, bench, server.url if server else "")
+            finally:
+                if server:
+                    server.stop()
+
+
+def _measure(name: str, bench: Bench, url: str) -> None:
+    ours, driver, mapper = bench.ways
+    peers = {driver: bench.target, mapper: "< 1"}
+    for case in CASES:
+        figures = asyncio.run(compare(bench, url, case))
+        for index, unit in enumerate(("µs of CPU a call", "µs a call")):
+            shown = {title: each[index] for title, each in figures.items()}
+            show(f"{name}: {case.title}", unit, shown, ours=ours, peers=peers)
+
+
+if __name__ == "__main__":
+    main([name for name in sys.argv[1:] if not name.startswith("-")])
