@@ -1,5 +1,6 @@
 """Keeps records, keys and graphs in a PostgreSQL database."""
 
+from aats_store_postgres.notifications import Notification, PostgresNotifications
 from aats_store_postgres.store import PostgresStore
 
-__all__ = ["PostgresStore"]
+__all__ = ["Notification", "PostgresNotifications", "PostgresStore"]

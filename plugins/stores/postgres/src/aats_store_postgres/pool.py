@@ -142,34 +142,45 @@ class Pool:
         """
         limit = timeout or self._settings.timeout
         async with self._aside:
-            if self._closed:
-                raise self._not_connected()
-            try:
-                async with asyncio.timeout(limit):
-                    return await self._try_aside(work)
-            except Exception as error:
-                if isinstance(error, TimeoutError):
-                    raise self._late(limit) from error
-                wrong = translate(error, self.place)
-                if wrong is error:
-                    raise
-                raise wrong from error
+            connection, result = await self._try_aside(work, limit)
+            await _close(connection)
+            return result
 
-    async def _try_aside(self, work: Callable[[Session], Awaitable[T]]) -> T:
-        pause = _FIRST_PAUSE
-        while True:
-            connection = None
-            try:
-                connection = await _connect(self._settings, self.address)
-                return await work(Session(connection, self._settings.slow, self._slow))
-            except Exception as error:
-                if not (is_lost(error) or isinstance(error, ROLLED_BACK)) or is_hopeless(error):
-                    raise
-                self._breaker.failed(error)
-            finally:
-                if connection is not None:
-                    await _close(connection)
-            pause = await _wait(pause)
+    async def own(self, prepare: Callable[[Session], Awaitable[object]]) -> Connection:
+        """Return a connection that no one else uses, prepared so; the caller closes it."""
+        connection, _ = await self._try_aside(prepare, self._settings.timeout)
+        return connection
+
+    async def _try_aside(self, work: Callable[[Session], Awaitable[T]], limit: float) -> tuple[Connection, T]:
+        if self._closed:
+            raise self._not_connected()
+        try:
+            async with asyncio.timeout(limit):
+                pause = _FIRST_PAUSE
+                while (done := await self._connect_aside(work)) is None:
+                    pause = await _wait(pause)
+                return done
+        except Exception as error:
+            if isinstance(error, TimeoutError):
+                raise self._late(limit) from error
+            wrong = translate(error, self.place)
+            if wrong is error:
+                raise
+            raise wrong from error
+
+    async def _connect_aside(self, work: Callable[[Session], Awaitable[T]]) -> tuple[Connection, T] | None:
+        """Return a connection and what some work with it made, or None where it was lost and may work the next time."""
+        connection = None
+        try:
+            connection = await _connect(self._settings, self.address)
+            return connection, await work(Session(connection, self._settings.slow, self._slow))
+        except BaseException as error:
+            if connection is not None:
+                connection.terminate()
+            if not (is_lost(error) or isinstance(error, ROLLED_BACK)) or is_hopeless(error):
+                raise
+            self._breaker.failed(error)
+            return None
 
     async def begin(self, script: str) -> Session:
         """Return a session in which a script has been run; the caller gives it back by `release` or `discard`."""

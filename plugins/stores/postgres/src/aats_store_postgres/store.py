@@ -21,6 +21,7 @@ from aats_store_postgres.graph import PostgresGraph
 from aats_store_postgres.keyvalue import PostgresKeyValues
 from aats_store_postgres.layout import lay_out
 from aats_store_postgres.locks import PostgresLocks
+from aats_store_postgres.notifications import Listener, PostgresNotifications
 from aats_store_postgres.pool import Pool
 from aats_store_postgres.records import PostgresRecords
 from aats_store_postgres.servertime import ServerTime
@@ -50,11 +51,13 @@ class PostgresStore(Store):
         self._pool.on_stale = self._catalog.forget
         self._time = ServerTime(clock)
         self._records = PostgresRecords(self._pool, self._catalog, clock, settings.transaction_timeout)
-        locks = PostgresLocks(self._pool, clock, self._time, space, info.namespace)
+        self._listener = Listener(self._pool)
+        locks = PostgresLocks(self._pool, self._listener, clock, self._time, space, info.namespace)
         self._capabilities = (
             self._records,
             PostgresKeyValues(self._pool, locks, self._time, space, info.namespace),
             PostgresGraph(self._pool, space, info.namespace),
+            PostgresNotifications(self._pool, self._listener),
         )
         self._expiry = Expiry(self._pool, self._catalog, clock, self._time)
         self._sweeping: asyncio.Task[None] | None = None
@@ -62,7 +65,7 @@ class PostgresStore(Store):
 
     @property
     def capabilities(self) -> Sequence[Capability]:
-        """Records, key-values and a graph."""
+        """Records, key-values and a graph; and what only PostgreSQL can do."""
         return self._capabilities
 
     async def connect(self) -> None:
@@ -98,6 +101,7 @@ class PostgresStore(Store):
         sweeping.cancel()
         await asyncio.wait([sweeping])
         await self._records.drain()
+        await self._listener.close()
         await self._pool.close()
         self._native.terminate()
 
