@@ -247,6 +247,16 @@ class ReadPromises(StoreHarness[RecordStore]):
         assert by_id == UpdateResult(0, 0, "x")
 
     @promise()
+    async def test_an_upsert_that_could_make_no_document_may_find_one(self, records: RecordStore) -> None:
+        name = self.new_name()
+        null_and_object = ({"a": None}, {"$set": {"a.b": 1}})
+        async with self.expect(InvalidQuery):
+            await records.update(name, *null_and_object, upsert=True)
+        await records.insert(name, {"_id": 1})
+        assert await records.update(name, *null_and_object, upsert=True) == UpdateResult(1, 1)
+        assert await records.find(name) == [{"_id": 1, "a": {"b": 1}}]
+
+    @promise()
     async def test_an_update_that_cannot_be_applied_changes_nothing(self, records: RecordStore) -> None:
         name = self.new_name()
         await records.insert(name, {"_id": 1, "a": 1}, {"_id": 2, "a": "text"}, {"_id": 3, "a": 3})
