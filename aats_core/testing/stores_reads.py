@@ -182,6 +182,21 @@ class ReadPromises(StoreHarness[RecordStore]):
         assert await records.count(name) == len(PEOPLE)
 
     @promise()
+    async def test_a_read_that_was_refused_keeps_no_later_one_from_what_is_new(self, records: RecordStore) -> None:
+        name = self.new_name()
+        await records.insert(name, {"_id": 1, "a": [1], "b": [1]}, {"_id": 2})
+        refused: list[InvalidQuery] = []
+        for _ in range(20):
+            try:
+                await records.find(name, sort={"a": 1, "b": 1})
+            except InvalidQuery as error:
+                refused.append(error)
+        assert len(refused) == 20, "arrays at two paths give no order"
+        await records.insert(name, {"_id": 3})
+        for _ in range(20):
+            assert await records.count(name) == 3
+
+    @promise()
     async def test_names_and_values_are_never_code(self, records: RecordStore) -> None:
         name = self.new_name()
         nasty = "x'\"`;--) OR 1=1 /* ${a} \\ %s"

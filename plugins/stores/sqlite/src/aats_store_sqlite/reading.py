@@ -52,7 +52,9 @@ def find(
         by_key = _order_by(connection, collection, query, order)
         if by_key is not None:
             return list(_page(connection, collection, query, by_key, limit, skip))
-        found = sorted_by(_page(connection, collection, query), order)
+        # All of them are read first: where they cannot be sorted, a statement left open would hold on to its snapshot,
+        # and later reads through this connection would not see what was written since.
+        found = sorted_by(list(_page(connection, collection, query)), order)
         return found[skip:] if limit is None else found[skip : skip + limit]
 
 
