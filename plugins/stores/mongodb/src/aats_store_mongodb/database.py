@@ -52,12 +52,14 @@ class Database:
         self._slow = SlowLog(settings.slow, self._explain)
         self._driver: Driver | None = None
         self._native: Any = None
+        self._collections: dict[str, Any] = {}
         self._known: set[str] = set()
         self.validators = Validators(self)
 
     def open(self, driver: Driver) -> None:
         """Work through a driver from now on."""
         self._driver = driver
+        self._collections.clear()
         self._native = driver.client.get_database(
             self._name,
             codec_options=CODEC,
@@ -120,7 +122,10 @@ class Database:
 
     def collection(self, name: str) -> Any:
         """Return the driver's object for a collection."""
-        return self.native[self.full_name(name)]
+        known = self._collections.get(name)
+        if known is None:
+            known = self._collections[name] = self.native[self.full_name(name)]
+        return known
 
     def own(self, name: str) -> Any:
         """Return the driver's object for a collection that the store keeps for itself."""
