@@ -10,6 +10,7 @@ from aats_core.query import parse_pipeline
 from aats_core.store import Document, Filter, Records, UpdateResult
 from aats_store_mongodb import wire
 from aats_store_mongodb.database import Database
+from aats_store_mongodb.driver import documents
 from aats_store_mongodb.queries import (
     checked_filter,
     checked_options,
@@ -72,8 +73,7 @@ class Operations(Records):
             return []
 
         async def work(session: Any) -> list[Document]:
-            found: list[Document] = await source.find(wanted, session=session, **options).to_list(None)
-            return found
+            return await documents(source.find_raw_batches(wanted, session=session, **options))
 
         with self._database.call(collection, {"find": source.name, "filter": wanted, **_as_sent(options)}):
             return await self._read(work)
