@@ -1,7 +1,7 @@
 """The one filter, update and pipeline language of every record store: MongoDB's, a documented subset of it."""
 
 from aats_core.query.aggregate import Context, run_pipeline
-from aats_core.query.apply import updated, upserted
+from aats_core.query.apply import is_modified, updated, upserted
 from aats_core.query.filters import Clause
 from aats_core.query.match import matcher
 from aats_core.query.order import sorted_by
@@ -18,6 +18,7 @@ __all__ = [
     "Context",
     "Prepared",
     "Projection",
+    "is_modified",
     "matcher",
     "parse_filter",
     "parse_pipeline",

@@ -59,6 +59,23 @@ def updated(document: dict[str, Any], changes: Changes, now: datetime, *, insert
     return result
 
 
+def is_modified(old: dict[str, Any], new: dict[str, Any], changes: Changes) -> bool:
+    """Tell whether an update, which made the new document of the old one, counts as having modified it.
+
+    It does where they differ, and also where something was written that was there already: an element that `$unset`
+    makes null, and an array that `$push` puts together anew.
+    """
+    return not identical(old, new) or any(_rewrites(old, operation) for operation in changes.operations)
+
+
+def _rewrites(document: dict[str, Any], operation: Any) -> bool:
+    if isinstance(operation, Unset):
+        return _get(document, operation.path) is not MISSING
+    if isinstance(operation, Push):
+        return bool(operation.values or (operation.sort and _get(document, operation.path)))
+    return False
+
+
 def upserted(filter: Clause, changes: Changes, now: datetime) -> dict[str, Any]:
     """Return the document that an upsert makes: the equalities of the filter, then the update.
 

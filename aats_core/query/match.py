@@ -155,9 +155,14 @@ def _elem_match(clause: ElemMatch) -> Test:
             return False
         if not documents:
             return any(map(test, value))
-        return any(rank(element) in (OBJECT, ARRAY) and test(element) for element in value)
+        return any(rank(element) in (OBJECT, ARRAY) and test(_as_object(element)) for element in value)
 
     return _at(clause.path, any_element, elements=False)
+
+
+def _as_object(element: Any) -> Any:
+    """Return an element as `$elemMatch` holds conditions to it: of an array, an object whose fields are the indexes."""
+    return element if element.__class__ is dict else {str(index): each for index, each in enumerate(element)}
 
 
 def _text(clause: Text) -> Test:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum
@@ -138,57 +139,103 @@ def identical(left: Any, right: Any) -> bool:
     return bool(left == right) or (is_nan(left) and is_nan(right))
 
 
-def normal(value: Any, place: str = "document", depth: int = 0) -> Any:
+class _Unkept(Exception):
+    """Something cannot be kept; on its way up it learns where it lies."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        self.place: list[str] = []
+
+
+def normal(value: Any, place: str = "document") -> Any:
     """Return a copy of a value as every store keeps it.
 
     Subclasses become plain values (an enum's member its value), tuples lists, and a date an instant in UTC to
     the millisecond (one without a zone is taken as UTC). Raises `InvalidDocument`, naming the place, on
     anything else, on an integer beyond 64 bits, a decimal beyond 34 digits, and nesting deeper than `MAX_DEPTH`.
     """
-    if depth > MAX_DEPTH:
-        raise InvalidDocument(f"{place}: nested deeper than {MAX_DEPTH} levels")
-    if isinstance(value, dict):
-        return {_name(k, place): normal(v, f"{place}.{k}", depth + 1) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [normal(item, f"{place}.{index}", depth + 1) for index, item in enumerate(value)]
-    if isinstance(value, Enum) and value.__class__ is not Missing:
-        return normal(value.value, place, depth)
-    return _normal_scalar(value, place)
+    try:
+        return _kept(value, 0)
+    except _Unkept as error:
+        raise InvalidDocument(f"{'.'.join([place, *reversed(error.place)])}: {error.reason}") from error.__cause__
 
 
-def _normal_scalar(value: Any, place: str) -> Any:
-    if value is None or isinstance(value, bool):
+def _kept(value: Any, depth: int) -> Any:
+    kind = value.__class__
+    if kind is dict and depth < MAX_DEPTH:
+        return _kept_object(value, depth + 1)
+    if kind is list and depth < MAX_DEPTH:
+        return _kept_array(value, depth + 1)
+    if kind in _AS_IT_IS:
         return value
-    if isinstance(value, str):
-        return _text(value, place)
-    if isinstance(value, int):
-        if not MIN_INT <= value <= MAX_INT:
-            raise InvalidDocument(f"{place}: the integer {value} does not fit into 64 bits; write it as a string")
-        return int(value)
-    if isinstance(value, float):
-        return float(value)
-    if isinstance(value, datetime):
-        return _instant(value)
-    if isinstance(value, bytes | bytearray | memoryview):
-        return bytes(value)
-    if isinstance(value, Decimal):
-        return _decimal(value, place)
-    raise InvalidDocument(f"{place}: a {type(value).__name__} cannot be stored")
+    if kind in _KEPT:
+        return _KEPT[kind](value)
+    return _kept_rarer(value, depth)
 
 
-def _name(key: Any, place: str) -> str:
+def _kept_rarer(value: Any, depth: int) -> Any:
+    if isinstance(value, dict | list | tuple):
+        if depth >= MAX_DEPTH and value:
+            raise _Unkept(f"nested deeper than {MAX_DEPTH} levels")
+        return _kept_object(value, depth + 1) if isinstance(value, dict) else _kept_array(value, depth + 1)
+    if isinstance(value, Enum) and value.__class__ is not Missing:
+        return _kept(value.value, depth)
+    for base, keep in _KEPT.items():
+        if isinstance(value, base):
+            return keep(value)
+    raise _Unkept(f"a {type(value).__name__} cannot be stored")
+
+
+def _kept_object(value: dict[Any, Any], depth: int) -> dict[str, Any]:
+    """Copy an object; what most documents hold is looked at here, without a call for each value."""
+    copied = {}
+    for key, item in value.items():
+        name = key if key.__class__ is str and key.isidentifier() else _name(key)
+        kind = item.__class__
+        if kind in _AS_IT_IS or (kind is str and item.isascii()) or (kind is int and MIN_INT <= item <= MAX_INT):
+            copied[name] = item
+            continue
+        try:
+            copied[name] = _kept(item, depth)
+        except _Unkept as error:
+            error.place.append(name)
+            raise
+    return copied
+
+
+def _kept_array(value: Sequence[Any], depth: int) -> list[Any]:
+    copied: list[Any] = []
+    for item in value:
+        if item.__class__ is str and item.isascii():
+            copied.append(item)
+            continue
+        try:
+            copied.append(_kept(item, depth))
+        except _Unkept as error:
+            error.place.append(str(len(copied)))
+            raise
+    return copied
+
+
+def _integer(value: int) -> int:
+    if not MIN_INT <= value <= MAX_INT:
+        raise _Unkept(f"the integer {value} does not fit into 64 bits; write it as a string")
+    return int(value)
+
+
+def _name(key: Any) -> str:
     if not isinstance(key, str):
-        raise InvalidDocument(f"{place}: the field name {key!r} is not a string")
+        raise _Unkept(f"the field name {key!r} is not a string")
     if "\0" in key:
-        raise InvalidDocument(f"{place}: the field name {key!r} holds a NUL character")
-    return _text(key, place)
+        raise _Unkept(f"the field name {key!r} holds a NUL character")
+    return _text(key)
 
 
-def _text(value: str, place: str) -> str:
+def _text(value: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise InvalidDocument(f"{place}: the string holds half of a surrogate pair: {error}") from error
+        raise _Unkept(f"the string holds half of a surrogate pair: {error}") from error
     return str(value)
 
 
@@ -206,13 +253,29 @@ def _instant(value: datetime) -> datetime:
     )
 
 
-def _decimal(value: Decimal, place: str) -> Decimal:
+def _decimal(value: Decimal) -> Decimal:
     _, digits, exponent = value.as_tuple()
     if exponent == "N":
-        raise InvalidDocument(f"{place}: a signaling NaN cannot be stored")
+        raise _Unkept("a signaling NaN cannot be stored")
     if isinstance(exponent, int) and (len(digits) > 34 or not -6176 <= exponent <= 6111):
-        raise InvalidDocument(f"{place}: the decimal {value} has more than 34 digits or too large an exponent")
+        raise _Unkept(f"the decimal {value} has more than 34 digits or too large an exponent")
     return value
+
+
+_AS_IT_IS = frozenset({type(None), bool, float, bytes})
+"""Types whose every value is kept as it is."""
+
+_KEPT: dict[type, Callable[[Any], Any]] = {
+    str: _text,
+    int: _integer,
+    float: float,
+    datetime: _instant,
+    bytes: bytes,
+    bytearray: bytes,
+    memoryview: bytes,
+    Decimal: _decimal,
+}
+"""How values of the other types are kept, and those of their subclasses."""
 
 
 def as_decimal(value: float | Decimal) -> Decimal:

@@ -110,6 +110,21 @@ class ReadPromises(StoreHarness[RecordStore]):
         assert await records.count(name, None) == len(PEOPLE)
 
     @promise()
+    async def test_an_array_within_an_array_is_an_object_of_its_indexes_to_elem_match(
+        self, records: RecordStore
+    ) -> None:
+        name = self.new_name()
+        await records.insert(name, {"_id": 1, "a": [[]]}, {"_id": 2, "a": [[{"b": 1}]]}, {"_id": 3, "a": [{"b": 1}]})
+
+        async def found(condition: dict[str, Any]) -> list[Any]:
+            return [each["_id"] for each in await records.find(name, {"a": {"$elemMatch": condition}}, sort={"_id": 1})]
+
+        assert await found({"b": None}) == [1, 2]
+        assert await found({"b.b": {"$in": [None]}}) == [1, 2, 3]
+        assert await found({"b": 1}) == [3]
+        assert await found({"0.b": 1}) == [2]
+
+    @promise()
     async def test_find_sorts_skips_and_limits(self, records: RecordStore) -> None:
         name = await self._people(records)
 
@@ -167,6 +182,21 @@ class ReadPromises(StoreHarness[RecordStore]):
         assert await records.count(name) == len(PEOPLE)
 
     @promise()
+    async def test_a_read_that_was_refused_keeps_no_later_one_from_what_is_new(self, records: RecordStore) -> None:
+        name = self.new_name()
+        await records.insert(name, {"_id": 1, "a": [1], "b": [1]}, {"_id": 2})
+        refused: list[InvalidQuery] = []
+        for _ in range(20):
+            try:
+                await records.find(name, sort={"a": 1, "b": 1})
+            except InvalidQuery as error:
+                refused.append(error)
+        assert len(refused) == 20, "arrays at two paths give no order"
+        await records.insert(name, {"_id": 3})
+        for _ in range(20):
+            assert await records.count(name) == 3
+
+    @promise()
     async def test_names_and_values_are_never_code(self, records: RecordStore) -> None:
         name = self.new_name()
         nasty = "x'\"`;--) OR 1=1 /* ${a} \\ %s"
@@ -187,6 +217,25 @@ class ReadPromises(StoreHarness[RecordStore]):
         assert await records.update(name, {"age": {"$gte": 40}}, {"$max": {"age": 50}}) == UpdateResult(2, 1)
         assert await records.update(name, {"_id": "nobody"}, {"$set": {"a": 1}}) == UpdateResult(0, 0)
         assert {each["age"] for each in await records.find(name, {"age": {"$gte": 40}})} == {50, 55}
+
+    @promise()
+    async def test_writing_what_was_there_counts_as_a_change_where_it_does_in_mongodb(
+        self, records: RecordStore
+    ) -> None:
+        name = self.new_name()
+        await records.insert(name, {"_id": 1, "a": [None], "b": [1, 2], "c": []})
+        updates: list[tuple[dict[str, Any], int]] = [
+            ({"$set": {"a.0": None}}, 0),
+            ({"$unset": {"a.0": ""}}, 1),
+            ({"$unset": {"a.1": "", "d": ""}}, 0),
+            ({"$push": {"b": {"$each": [], "$slice": 5}}}, 0),
+            ({"$push": {"b": {"$each": [], "$sort": 1}}}, 1),
+            ({"$push": {"c": {"$each": [], "$sort": 1}}}, 0),
+            ({"$push": {"b": {"$each": [3], "$slice": 2}}}, 1),
+        ]
+        for update, modified in updates:
+            assert await records.update(name, {}, update) == UpdateResult(1, modified), update
+        assert await records.find(name) == [{"_id": 1, "a": [None], "b": [1, 2], "c": []}]
 
     @promise()
     async def test_an_update_can_be_limited_to_one(self, records: RecordStore) -> None:
@@ -211,6 +260,16 @@ class ReadPromises(StoreHarness[RecordStore]):
         assert (await records.find(name))[0]["n"] == 2
         by_id = await records.update(name, {"_id": "x"}, {"$set": {"a": 2}}, upsert=True)
         assert by_id == UpdateResult(0, 0, "x")
+
+    @promise()
+    async def test_an_upsert_that_could_make_no_document_may_find_one(self, records: RecordStore) -> None:
+        name = self.new_name()
+        null_and_object = ({"a": None}, {"$set": {"a.b": 1}})
+        async with self.expect(InvalidQuery):
+            await records.update(name, *null_and_object, upsert=True)
+        await records.insert(name, {"_id": 1})
+        assert await records.update(name, *null_and_object, upsert=True) == UpdateResult(1, 1)
+        assert await records.find(name) == [{"_id": 1, "a": {"b": 1}}]
 
     @promise()
     async def test_an_update_that_cannot_be_applied_changes_nothing(self, records: RecordStore) -> None:

@@ -11,9 +11,8 @@ import msgspec
 
 from aats_core.errors import Conflict, InvalidDocument, InvalidQuery
 from aats_core.message import new_id
-from aats_core.query import Changes, Clause, matcher, updated, upserted
+from aats_core.query import Changes, Clause, is_modified, matcher, updated, upserted
 from aats_core.query.filters import And, Not, Or, Text
-from aats_core.query.values import identical
 from aats_core.storage.collection import KnownCollection
 from aats_core.storage.evaluated.codec import decode, encode
 from aats_core.storage.evaluated.database import UNSEEN, Change, Commit, Database, Seen, taken_id
@@ -185,7 +184,7 @@ class Unit:
         modified = 0
         for key, old, body in found:
             new = updated(old, updating.changes, updating.now)
-            if not identical(old, new):
+            if is_modified(old, new, updating.changes):
                 self._saw(name, key, body)
                 await self._write(name, key, self._encoded(new))
                 modified += 1

@@ -6,7 +6,7 @@ import pytest
 from aats_store_mongodb import MongoStore
 from motor.frameworks import asyncio as motor_threads
 
-from aats_core.testing.stores import RecordStoreContract
+from aats_core.testing.stores import KeyValueStoreContract, RecordStoreContract
 
 
 class OnOneServer:
@@ -26,7 +26,11 @@ class TestRecords(OnOneServer, RecordStoreContract):
     pass
 
 
-class TestRecordsThroughMotor(OnOneServer, RecordStoreContract):
+class TestKeyValues(OnOneServer, KeyValueStoreContract):
+    pass
+
+
+class ThroughMotor(OnOneServer):
     driver = "motor"
 
     @pytest.fixture(scope="class", autouse=True)
@@ -36,3 +40,11 @@ class TestRecordsThroughMotor(OnOneServer, RecordStoreContract):
         together = threading.Barrier(motor_threads.max_workers)
         for each in [motor_threads._EXECUTOR.submit(together.wait) for _ in range(motor_threads.max_workers)]:
             each.result()
+
+
+class TestRecordsThroughMotor(ThroughMotor, RecordStoreContract):
+    pass
+
+
+class TestKeyValuesThroughMotor(ThroughMotor, KeyValueStoreContract):
+    pass

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import random
-import re
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
+from bson.errors import BSONError
 from pymongo import ReadPreference, WriteConcern
 from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 
+from aats_core.breaker import Breaker
 from aats_core.clock import Clock
-from aats_core.errors import InvalidQuery, StoreUnavailable
+from aats_core.errors import StoreUnavailable
+from aats_core.storage.collection import check_name
 from aats_store_mongodb.driver import Driver
-from aats_store_mongodb.failures import TRANSIENT, UNKNOWN_COMMIT
+from aats_store_mongodb.failures import TRANSIENT, UNKNOWN_COMMIT, is_lost, translate, translated
+from aats_store_mongodb.settings import MongoSettings
+from aats_store_mongodb.slow import SlowLog
+from aats_store_mongodb.validation import Validators
 from aats_store_mongodb.wire import CODEC
 
 T = TypeVar("T")
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,119}")
 _EXISTS = 48
 _FIRST_WAIT, _LONGEST_WAIT = 0.002, 0.5
 _TRANSACTION = {
@@ -34,20 +39,38 @@ _TRANSACTION = {
 class Database:
     """What a team keeps in one database: each collection is called `<namespace>.<name>` there.
 
-    Reads and writes go to the primary, with majority as their concern.
+    Reads and writes go to the primary, with majority as their concern. What is no collection of the team's is called
+    `<namespace>:<name>`.
     """
 
-    def __init__(self, name: str, namespace: str, clock: Clock, timeout: float) -> None:
-        self._name = name
+    def __init__(self, settings: MongoSettings, namespace: str, clock: Clock) -> None:
+        self._name = settings.database
         self._namespace = namespace
         self._clock = clock
-        self._timeout = timeout
+        self._timeout = settings.timeout
+        self._breaker = Breaker(settings.timeout)
+        self._slow = SlowLog(settings.slow, self._explain)
         self._driver: Driver | None = None
+        self._native: Any = None
+        self._collections: dict[str, Any] = {}
         self._known: set[str] = set()
+        self.validators = Validators(self)
 
     def open(self, driver: Driver) -> None:
         """Work through a driver from now on."""
         self._driver = driver
+        self._collections.clear()
+        self._native = driver.client.get_database(
+            self._name,
+            codec_options=CODEC,
+            read_preference=ReadPreference.PRIMARY,
+            write_concern=WriteConcern("majority"),
+            read_concern=ReadConcern("majority"),
+        )
+
+    async def close(self) -> None:
+        """End what is done beside the calls."""
+        await self._slow.close()
 
     @property
     def driver(self) -> Driver:
@@ -59,23 +82,54 @@ class Database:
     @property
     def native(self) -> Any:
         """The driver's own database, with the codecs and concerns of the store."""
-        return self.driver.client.get_database(
-            self._name,
-            codec_options=CODEC,
-            read_preference=ReadPreference.PRIMARY,
-            write_concern=WriteConcern("majority"),
-            read_concern=ReadConcern("majority"),
-        )
+        return self._native if self._driver is not None else self.driver
+
+    @contextmanager
+    def call(self, name: str, command: Mapping[str, Any], *, writing: bool = False) -> Iterator[None]:
+        """Surround what is asked of the server in the matter of `name`, and raise its errors as the kernel's.
+
+        Where the server has been away for too long, what would be asked of it fails at once. A command that takes
+        long is logged. `writing` says that documents are on their way, so that a bad value is one of theirs.
+        """
+        if not self._breaker.allows():
+            raise StoreUnavailable(
+                f"{name}: MongoDB cannot be reached; start it, or check url ({self._breaker.reason})"
+            )
+        begun = time.perf_counter()
+        try:
+            yield
+        except (PyMongoError, BSONError, OverflowError) as error:
+            if is_lost(error):
+                self._breaker.failed(error)
+            elif isinstance(error, OperationFailure):
+                self._breaker.succeeded()
+            raise translate(error, name, writing=writing) from error
+        else:
+            self._breaker.succeeded()
+        finally:
+            self._slow.note(command, time.perf_counter() - begun)
+
+    async def _explain(self, command: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what the server says of how it would go about a command."""
+        with translated("explain"):
+            explain = {"explain": command, "verbosity": "queryPlanner"}
+            answer: Mapping[str, Any] = await self.native.command(explain, codec_options=CODEC)
+        return answer
 
     def full_name(self, name: str) -> str:
         """Return what a collection is called at the server; raises `InvalidQuery` where it cannot be one."""
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise InvalidQuery(f"{name!r} cannot be a collection: use letters, digits, _, - and ., at most 120 of them")
-        return f"{self._namespace}.{name}"
+        return f"{self._namespace}.{check_name(name)}"
 
     def collection(self, name: str) -> Any:
         """Return the driver's object for a collection."""
-        return self.native[self.full_name(name)]
+        known = self._collections.get(name)
+        if known is None:
+            known = self._collections[name] = self.native[self.full_name(name)]
+        return known
+
+    def own(self, name: str) -> Any:
+        """Return the driver's object for a collection that the store keeps for itself."""
+        return self.native[f"{self._namespace}:{name}"]
 
     async def make(self, name: str, **options: Any) -> bool:
         """Make a collection where it does not exist; tells whether it did not.
@@ -84,12 +138,25 @@ class Database:
         """
         if name in self._known and not options:
             return False
-        try:
-            made = await self._create(name, options)
-        except AutoReconnect:  # the driver does not ask again for this by itself
-            made = await self._create(name, options)
+        made = await self.repeat(lambda: self._create(name, options))
         self._known.add(name)
         return made
+
+    async def repeat(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Return what work returns, done again where its connection is lost; for what the driver does not repeat."""
+        until, wait = self._clock.monotonic() + self._timeout, _FIRST_WAIT
+        while True:
+            try:
+                return await work()
+            except AutoReconnect:
+                if self._clock.monotonic() > until:
+                    raise
+            wait = await self._pause(wait)
+
+    async def _pause(self, wait: float) -> float:
+        """Wait for about so many seconds and return how long to wait the next time."""
+        await self._clock.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311 - it only spreads the attempts
+        return min(2 * wait, _LONGEST_WAIT)
 
     async def _create(self, name: str, options: dict[str, Any]) -> bool:
         try:
@@ -115,8 +182,7 @@ class Database:
             except PyMongoError as error:
                 if not error.has_error_label(TRANSIENT) or self._clock.monotonic() > until:
                     raise
-            await self._clock.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311 - it only spreads the attempts
-            wait = min(2 * wait, _LONGEST_WAIT)
+            wait = await self._pause(wait)
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Any]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterable, Mapping, Sequence
 from typing import Any
+
+from bson import decode_all
 
 from aats_core.store import Document
 from aats_store_mongodb.settings import DriverName
+from aats_store_mongodb.wire import CODEC
 
 
 class Driver(ABC):
@@ -46,9 +49,7 @@ class PymongoDriver(Driver):
 
     async def aggregate(self, collection: Any, pipeline: Sequence[Mapping[str, Any]], session: Any) -> list[Document]:
         """Return what comes out of a pipeline."""
-        cursor = await collection.aggregate(pipeline, session=session)
-        found: list[Document] = await cursor.to_list()
-        return found
+        return await documents(await collection.aggregate_raw_batches(pipeline, session=session))
 
     async def close(self) -> None:
         """Close all connections."""
@@ -68,12 +69,19 @@ class MotorDriver(Driver):
 
     async def aggregate(self, collection: Any, pipeline: Sequence[Mapping[str, Any]], session: Any) -> list[Document]:
         """Return what comes out of a pipeline."""
-        found: list[Document] = await collection.aggregate(pipeline, session=session).to_list(None)
-        return found
+        return await documents(collection.aggregate_raw_batches(pipeline, session=session))
 
     async def close(self) -> None:
         """Close all connections."""
         self.client.close()
+
+
+async def documents(batches: AsyncIterable[bytes]) -> list[Document]:
+    """Return the documents of a raw cursor: with codecs of its own the drivers' other cursors take a slower way."""
+    found: list[Document] = []
+    async for batch in batches:
+        found += decode_all(batch, CODEC)
+    return found
 
 
 def open_driver(name: DriverName, url: str, options: Mapping[str, Any]) -> Driver:

@@ -60,6 +60,11 @@ def translated(name: str, *, writing: bool = False) -> Iterator[None]:
         raise translate(error, name, writing=writing) from error
 
 
+def is_lost(error: Exception) -> bool:
+    """Tell whether an error means that the servers could not be reached, rather than that there was too much to do."""
+    return isinstance(error, ConnectionFailure) and not isinstance(error, WaitQueueTimeoutError)
+
+
 def translate(error: Exception, name: str, *, writing: bool = False) -> StoreError:
     """Return the kernel's error for one of the driver's."""
     if isinstance(error, BulkWriteError):

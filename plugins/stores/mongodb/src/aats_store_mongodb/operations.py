@@ -10,7 +10,7 @@ from aats_core.query import parse_pipeline
 from aats_core.store import Document, Filter, Records, UpdateResult
 from aats_store_mongodb import wire
 from aats_store_mongodb.database import Database
-from aats_store_mongodb.failures import translated
+from aats_store_mongodb.driver import documents
 from aats_store_mongodb.queries import (
     checked_filter,
     checked_options,
@@ -43,6 +43,7 @@ class Operations(Records):
     async def insert(self, collection: str, *documents: Document) -> list[Any]:
         """Write new documents, all or none, and return their ids."""
         target, sent = self._database.collection(collection), [complete(document) for document in documents]
+        await self._database.validators.check(collection, sent)
 
         async def work(session: Any) -> None:
             if len(sent) == 1:
@@ -51,7 +52,7 @@ class Operations(Records):
                 await target.insert_many(sent, session=session)
 
         if sent:
-            with translated(collection, writing=True):
+            with self._database.call(collection, {"insert": target.name}, writing=True):
                 await self._change(collection, work, single=len(sent) == 1)
         return [document["_id"] for document in sent]
 
@@ -72,10 +73,9 @@ class Operations(Records):
             return []
 
         async def work(session: Any) -> list[Document]:
-            found: list[Document] = await source.find(wanted, session=session, **options).to_list(None)
-            return found
+            return await documents(source.find_raw_batches(wanted, session=session, **options))
 
-        with translated(collection):
+        with self._database.call(collection, {"find": source.name, "filter": wanted, **_as_sent(options)}):
             return await self._read(work)
 
     async def update(
@@ -99,7 +99,8 @@ class Operations(Records):
             made = done.upserted_id is not None
             return UpdateResult(0 if made else done.matched_count, done.modified_count, done.upserted_id)
 
-        with translated(collection):
+        asked = {"q": wanted, "u": changes, "multi": limit != 1, "upsert": upsert}
+        with self._database.call(collection, {"update": target.name, "updates": [asked]}):
             return await self._change(collection, work, single=limit == 1 or one_id(wanted))
 
     async def _first(self, target: Any, wanted: dict[str, Any], limit: int, session: Any) -> dict[str, Any]:
@@ -115,7 +116,7 @@ class Operations(Records):
             number: int = (await target.delete_many(wanted, session=session)).deleted_count
             return number
 
-        with translated(collection):
+        with self._database.call(collection, {"delete": target.name, "deletes": [{"q": wanted, "limit": 0}]}):
             return await self._change(collection, work, single=one_id(wanted))
 
     async def aggregate(self, collection: str, pipeline: Sequence[Mapping[str, Any]]) -> list[Document]:
@@ -123,7 +124,7 @@ class Operations(Records):
         source, database = self._database.collection(collection), self._database
         parse_pipeline(pipeline)
         sent = wire.stages(pipeline, database.full_name)
-        with translated(collection):
+        with database.call(collection, {"aggregate": source.name, "pipeline": sent, "cursor": {}}):
             return await self._read(lambda session: database.driver.aggregate(source, sent, session))
 
     async def count(self, collection: str, filter: Filter | None = None) -> int:
@@ -134,5 +135,10 @@ class Operations(Records):
             number: int = await source.count_documents(wanted, session=session)
             return number
 
-        with translated(collection):
+        with self._database.call(collection, {"count": source.name, "query": wanted}):
             return await self._read(work)
+
+
+def _as_sent(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a `find` as the server takes them."""
+    return {name: dict(option) if name == "sort" else option for name, option in options.items()}

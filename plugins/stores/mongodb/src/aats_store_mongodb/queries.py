@@ -8,7 +8,7 @@ from typing import Any
 
 from aats_core.errors import InvalidQuery
 from aats_core.message import new_id
-from aats_core.query import parse_filter, parse_projection, parse_sort, parse_update, upserted
+from aats_core.query import Changes, parse_filter, parse_projection, parse_sort, parse_update, upserted
 from aats_core.query.values import normal
 from aats_core.store import Document, Filter
 from aats_store_mongodb.wire import sendable
@@ -29,9 +29,17 @@ def checked_update(filter: Filter, update: Mapping[str, Any], *, upsert: bool) -
     """Return an update as it is sent; an upsert that knows no `_id` is given one."""
     changes = parse_update(update)
     sent: dict[str, Any] = sendable(update)
-    if upsert and "_id" not in upserted(parse_filter(filter), changes, datetime.now(UTC)):
+    if upsert and _lacks_id(filter, changes):
         return {**sent, _ON_INSERT: {**sent.get(_ON_INSERT, {}), "_id": new_id()}}
     return sent
+
+
+def _lacks_id(filter: Filter, changes: Changes) -> bool:
+    """Tell whether an upsert would make a document without an `_id`."""
+    try:
+        return "_id" not in upserted(parse_filter(filter), changes, datetime.now(UTC))
+    except InvalidQuery:  # the server refuses it too, but only where no document matches
+        return False
 
 
 def checked_page(limit: int | None, skip: int) -> None:

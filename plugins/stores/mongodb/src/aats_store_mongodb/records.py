@@ -68,7 +68,8 @@ class MongoRecords(Operations, RecordStore):
         with translated("transaction"):
             async with self._database.session() as session:
                 yield InTransaction(self._database, session)
-                await self._database.commit(session)
+                with self._database.call("transaction", {"commit": "transaction"}):
+                    await self._database.commit(session)
 
     def transaction(self) -> AbstractAsyncContextManager[Records]:
         """Return a context in which reads and writes belong together.

@@ -7,9 +7,9 @@ from typing import Any
 
 from pymongo.errors import OperationFailure
 
-from aats_core.errors import InvalidQuery
-from aats_core.query.paths import parse_path
-from aats_core.store import Index, Schema
+from aats_core.query.filters import Path
+from aats_core.storage.collection import check_schema
+from aats_core.store import Schema
 from aats_store_mongodb.database import Database
 from aats_store_mongodb.jsonschema import dialect
 
@@ -23,8 +23,7 @@ async def ensure(database: Database, name: str, schema: Schema) -> None:
     An index over the same fields is replaced where it differs. Existing documents are not held to a new JSON Schema
     before they are written again.
     """
-    for index in schema.indexes:
-        _check(name, index)
+    check_schema(name, schema, _flaw)
     await _validate(database, name, schema)
     collection = database.collection(name)
     known: dict[str, Any] = await collection.index_information()
@@ -36,19 +35,8 @@ async def ensure(database: Database, name: str, schema: Schema) -> None:
             await _replace(collection, index_name, before, keys, options)
 
 
-def _check(name: str, index: Index) -> None:
-    where = f"{name}: the index over {', '.join(index.fields)}"
-    if not index.fields:
-        raise InvalidQuery(f"{name}: an index needs a field")
-    for field, direction in index.fields.items():
-        if any(part.startswith("$") for part in parse_path(field, where)):
-            raise InvalidQuery(f"{where}: {field!r} cannot be indexed, a part of its name begins with $")
-        if direction not in (1, -1):
-            raise InvalidQuery(f"{where}: {field} takes 1 (ascending) or -1 (descending), not {direction!r}")
-    if index.expire_after is not None and (len(index.fields) > 1 or index.expire_after < 0):
-        raise InvalidQuery(f"{where}: expire_after takes seconds of at least 0, and one field, which holds a date")
-    if index.text and (index.unique or index.expire_after is not None):
-        raise InvalidQuery(f"{where}: a text index can be neither unique nor expire")
+def _flaw(path: Path) -> str:
+    return "a part of its name begins with $" if any(part.startswith("$") for part in path) else ""
 
 
 async def _validate(database: Database, name: str, schema: Schema) -> None:
@@ -61,6 +49,8 @@ async def _validate(database: Database, name: str, schema: Schema) -> None:
         (found,) = listed["cursor"]["firstBatch"]
         if found["options"].get("validator") != options["validator"]:
             await database.native.command("collMod", full_name, **options)
+    if schema.json_schema is not None:
+        await database.validators.keep(name, schema.json_schema)
 
 
 def _ordered(schema: Schema) -> list[tuple[str, Any, dict[str, Any]]]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 
-from aats_core.settings import StoreSettings
+from aats_core.settings import Seconds, StoreSettings
+from aats_core.tls import TlsSettings
 
 
 class DriverName(StrEnum):
@@ -15,6 +16,12 @@ class DriverName(StrEnum):
 
     PYMONGO = "pymongo"
     MOTOR = "motor"
+
+
+def _with_its_key(tls: TlsSettings | None) -> TlsSettings | None:
+    if tls is not None and tls.key is not None:
+        raise ValueError("MongoDB's driver wants a certificate and its key in one file: put both into `certificate`")
+    return tls
 
 
 class MongoSettings(StoreSettings):
@@ -43,6 +50,18 @@ class MongoSettings(StoreSettings):
             examples=["motor"],
         ),
     ] = DriverName.PYMONGO
+    tls: Annotated[
+        TlsSettings | None,
+        AfterValidator(_with_its_key),
+        Field(
+            description="TLS with files of its own; without this section `tls` and the like in `url` decide.",
+            examples=[{"ca": "/etc/ssl/mongodb-ca.pem", "certificate": "/etc/ssl/aats.pem"}],
+        ),
+    ] = None
+    slow: Annotated[
+        Seconds,
+        Field(gt=0, description="A command that takes longer is logged, with the plan it has.", examples=["500ms"]),
+    ] = 1.0
     pool_size: Annotated[
         int, Field(ge=1, le=1000, description="Connections to each server at most.", examples=[50])
     ] = 50

@@ -1,4 +1,4 @@
-"""The MongoDB store: opens a client, and offers records over it."""
+"""The MongoDB store: opens a client, and offers records and keys over it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from aats_core.errors import StoreError, StoreUnavailable
 from aats_core.health import Health, HealthStatus
 from aats_core.settings import TeamInfo
 from aats_core.store import Capability, Store
+from aats_core.tls import TlsSettings
 from aats_store_mongodb.database import Database
 from aats_store_mongodb.driver import Driver, open_driver
 from aats_store_mongodb.failures import NO_REPLICA_SET, translated
+from aats_store_mongodb.keyvalue import MongoKeyValues
+from aats_store_mongodb.locks import MongoLocks
 from aats_store_mongodb.records import MongoRecords
 from aats_store_mongodb.settings import MongoSettings
 
@@ -23,7 +26,7 @@ _PROBE = "aats_probe"
 
 
 class MongoStore(Store):
-    """Keeps records in MongoDB; a write is on the disks of a majority of the servers once it returns."""
+    """Keeps records and keys in MongoDB; a write is on the disks of a majority of the servers once it returns."""
 
     Settings: ClassVar[type[MongoSettings]] = MongoSettings
 
@@ -31,14 +34,15 @@ class MongoStore(Store):
         self._settings = settings
         self._info = info
         self._clock = clock
-        self._database = Database(settings.database, info.namespace, clock, settings.timeout)
+        self._database = Database(settings, info.namespace, clock)
         self._records = MongoRecords(self._database)
+        self._values = MongoKeyValues(self._database, MongoLocks(self._database, clock))
         self._driver: Driver | None = None
 
     @property
     def capabilities(self) -> Sequence[Capability]:
-        """Records."""
-        return (self._records,)
+        """Records and key-values."""
+        return (self._records, self._values)
 
     async def connect(self) -> None:
         """Open the connections; raises `StoreUnavailable` where no server answers, or none is the primary."""
@@ -46,11 +50,13 @@ class MongoStore(Store):
         try:
             with translated("MongoDB"):
                 await driver.client.admin.command("ping")
+                self._database.open(driver)
+                await self._database.validators.load()
+                await self._values.prepare()
         except BaseException:
             await driver.close()
             raise
         self._driver = driver
-        self._database.open(driver)
 
     def _open(self) -> Driver:
         settings, milliseconds = self._settings, round(self._settings.timeout * 1000)
@@ -61,6 +67,8 @@ class MongoStore(Store):
             "serverSelectionTimeoutMS": milliseconds,
             "connectTimeoutMS": milliseconds,
         }
+        if settings.tls is not None:
+            options.update(_tls_options(settings.tls))
         if settings.username:
             options["username"] = settings.username
         if settings.password is not None:
@@ -77,6 +85,7 @@ class MongoStore(Store):
         driver, self._driver = self._driver, None
         if driver is not None:
             await self._records.drain()
+            await self._database.close()
             await driver.close()
 
     async def health(self) -> Health:
@@ -105,3 +114,16 @@ class MongoStore(Store):
     def native(self) -> Any:
         """The driver's own client, PyMongo's or Motor's."""
         return None if self._driver is None else self._driver.client
+
+
+def _tls_options(tls: TlsSettings) -> dict[str, Any]:
+    """Return what the driver takes; raises `SettingsError` where the files cannot be used."""
+    tls.context()
+    options: dict[str, Any] = {"tls": True, "tlsAllowInvalidHostnames": not tls.verify_host}
+    if tls.ca is not None:
+        options["tlsCAFile"] = str(tls.ca)
+    if tls.certificate is not None:
+        options["tlsCertificateKeyFile"] = str(tls.certificate)
+    if tls.key_password is not None:
+        options["tlsCertificateKeyFilePassword"] = tls.key_password.get_secret_value()
+    return options

@@ -12,9 +12,9 @@ from pymongo.errors import PyMongoError
 
 from aats_core.batching import Batcher
 from aats_core.errors import Conflict, StoreError, StoreUnavailable
-from aats_core.store import Delete, Insert, Put, Require, Update, Write
+from aats_core.store import Delete, Document, Insert, Put, Require, Update, Write
 from aats_store_mongodb.database import Database
-from aats_store_mongodb.failures import TRANSIENT, translate, translated
+from aats_store_mongodb.failures import TRANSIENT, translate
 from aats_store_mongodb.queries import checked_filter, checked_update, complete, one_id
 from aats_store_mongodb.wire import CODEC
 
@@ -28,6 +28,8 @@ class Step(msgspec.Struct, frozen=True):
     collection: str
     request: Any = None
     required: dict[str, Any] | None = None
+    document: Document | None = None
+    """What it writes whole, so that it can be checked beforehand."""
     single: bool = False
     """Whether it changes one document at most, and so needs no transaction."""
 
@@ -44,6 +46,8 @@ class Writer:
         steps = [_STEPS[operation.__class__](operation) for operation in operations]
         for step in steps:
             self._database.full_name(step.collection)
+            if step.document is not None:
+                await self._database.validators.check(step.collection, [step.document])
         if steps:
             await self._batcher.do(steps)
 
@@ -54,7 +58,8 @@ class Writer:
     async def _send(self, writes: list[Sequence[Step]]) -> list[Any]:
         """Write all of them in one transaction; where one of them spoils it, each in its own."""
         try:
-            with translated(writes[0][0].collection, writing=True):
+            names = list(dict.fromkeys(step.collection for write in writes for step in write))
+            with self._database.call(names[0], {"write": ", ".join(names)}, writing=True):
                 return await self._commit(writes)
         except StoreUnavailable:
             raise
@@ -147,11 +152,13 @@ class _Gathering:
 
 def _put(operation: Put) -> Step:
     document = complete(operation.document)
-    return Step(operation.collection, ReplaceOne({"_id": document["_id"]}, document, upsert=True), single=True)
+    request = ReplaceOne({"_id": document["_id"]}, document, upsert=True)
+    return Step(operation.collection, request, document=document, single=True)
 
 
 def _insert(operation: Insert) -> Step:
-    return Step(operation.collection, InsertOne(complete(operation.document)), single=True)
+    document = complete(operation.document)
+    return Step(operation.collection, InsertOne(document), document=document, single=True)
 
 
 def _update(operation: Update) -> Step:

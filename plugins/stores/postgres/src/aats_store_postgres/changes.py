@@ -8,8 +8,7 @@ import asyncpg
 import msgspec
 
 from aats_core.errors import Conflict, DuplicateKey, InvalidDocument
-from aats_core.query import updated, upserted
-from aats_core.query.values import identical
+from aats_core.query import is_modified, updated, upserted
 from aats_core.storage.json_schema import validate
 from aats_core.storage.operations import Updating, with_id
 from aats_core.store import Document, UpdateResult
@@ -105,7 +104,7 @@ async def update(session: Session, collection: Collection, updating: Updating[Qu
     changed = []
     for key, old in found:
         new = updated(old, updating.changes, updating.now)
-        if not identical(old, new):
+        if is_modified(old, new, updating.changes):
             changed.append(Row(key, encode(new)))
     if changed:
         await put(session, collection, changed)

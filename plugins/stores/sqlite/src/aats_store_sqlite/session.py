@@ -11,8 +11,8 @@ import apsw
 
 from aats_core.clock import Clock
 from aats_core.errors import Conflict
-from aats_core.query import updated, upserted
-from aats_core.query.values import identical, normal
+from aats_core.query import is_modified, updated, upserted
+from aats_core.query.values import normal
 from aats_core.storage.operations import Updating, with_id
 from aats_core.store import Schema, UpdateResult
 from aats_store_sqlite import indexes
@@ -119,7 +119,7 @@ class Session:
         for key, text in found:
             old = decode(text)
             new = updated(old, updating.changes, updating.now)
-            if not identical(old, new):
+            if is_modified(old, new, updating.changes):
                 table.put((key, encode(new)))
                 modified += 1
         if found or updating.upsert is None:
