@@ -42,6 +42,14 @@ def server(service: Started[RedisServer]) -> RedisServer:
 
 
 @pytest.fixture
+def own_server(server: RedisServer) -> RedisServer:
+    """The same one, for tests that kill it or stand between it and its clients."""
+    if server.given:
+        pytest.skip("the server that AATS_TEST_REDIS_URL names is not ours to kill")
+    return server
+
+
+@pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., OwnServer]]:
     """What starts a server with options of its own, which is stopped afterwards."""
     started: list[OwnServer] = []
