@@ -171,43 +171,49 @@ class RedisDatabase(Database):
         From the first moment on every writer keeps the new indexes; they are searched once they hold all documents.
         """
         until = time.monotonic() + self.timeout
-        while time.monotonic() < until:
+        while True:
             old = await self.collection(name, fresh=True)
             merged = extended(old.schema, schema)
-            changed = [n for n, each in enumerate(merged.indexes) if each not in old.schema.indexes[n : n + 1]]
-            building = sorted({*old.building, *changed})
-            if merged == old.schema and not building and old.generation:
+            new = [n for n, each in enumerate(merged.indexes) if each not in old.schema.indexes[n : n + 1]]
+            if merged == old.schema and not old.building and old.generation:
                 return
-            if not await self._describe(old, merged, building):
-                continue
-            try:
-                await self._build(await self.collection(name, fresh=True))
-            except DuplicateKey:
-                await self._describe(await self.collection(name, fresh=True), old.schema, list(old.building))
-                raise
-            if await self._describe(await self.collection(name, fresh=True), merged, []):
-                return
-        raise Conflict(f"{name}: others keep changing the schema; try again")
+            if await self._describe(old, merged, sorted({*old.building, *new}), new):
+                begun = await self.collection(name, fresh=True)
+                try:
+                    built = await self._build(begun)
+                except DuplicateKey:
+                    await self._describe(begun, old.schema, list(old.building))
+                    raise
+                if built and await self._describe(begun, merged, []):
+                    return
+            if time.monotonic() > until:
+                raise Conflict(f"{name}: others keep changing the schema; try again")
 
-    async def _describe(self, old: RedisCollection, schema: Schema, building: list[int]) -> bool:
-        """Replace what is written of a collection; False where somebody else did meanwhile."""
+    async def _describe(
+        self, old: RedisCollection, schema: Schema, building: list[int], new: Sequence[int] = ()
+    ) -> bool:
+        """Replace what is written of a collection, and begin its new indexes; False where somebody else was faster."""
         description = msgspec.json.encode(_Description(schema, building))
-        arguments = old.name, old.generation, old.generation + 1, description
+        arguments: list[Word] = [old.name, old.generation, old.generation + 1, description, *new]
         done = await self._link.run(script("describe"), self._root, *arguments)
         await self.collection(old.name, fresh=True)
         return bool(done)
 
-    async def _build(self, collection: RedisCollection) -> None:
-        """Write every document once more, with its entries."""
+    async def _build(self, collection: RedisCollection) -> bool:
+        """Write every document once more, with its entries; False where the schema changed meanwhile."""
         if not collection.building:
-            return
+            return True
+        name = collection.name
         async for batch in self._all(collection):
             keys = [each.key for each in batch]
-            while keys:
-                bodies = zip(keys, await self.fetch(collection.name, keys), strict=True)
+            done = False
+            while not done:
+                bodies = zip(keys, await self.fetch(name, keys), strict=True)
                 changes = [Change(key, body, body) for key, body in bodies if body is not None]
-                if await self.commit(Commit({collection.name: collection}, {collection.name: changes}, {}, {})):
-                    break
+                done = not changes or await self.commit(Commit({name: collection}, {name: changes}, {}, {}))
+                if not done and (await self.collection(name, fresh=True)).generation != collection.generation:
+                    return False
+        return True
 
 
 def _collection(name: str, generation: int, description: bytes | None) -> RedisCollection:

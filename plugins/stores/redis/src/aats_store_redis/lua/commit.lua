@@ -61,7 +61,9 @@ for _, here in ipairs(collections) do
       local old = redis.call("HGET", held, change[1])
       if old then
         old = cmsgpack.unpack(old)
-        for _, claim in ipairs(old[1]) do redis.call("HDEL", unique, claim) end
+        for _, claim in ipairs(old[1]) do
+          if redis.call("HGET", unique, claim) == change[1] then redis.call("HDEL", unique, claim) end
+        end
         for number = 2, #old do
           for _, entry in ipairs(old[number]) do redis.call("ZREM", member(here, number - 2), entry .. change[1]) end
         end
