@@ -12,6 +12,7 @@ from aats_store_mongodb import MongoStore
 from aats_store_mongodb.failures import translated
 from aats_store_mongodb.wire import CODEC, sendable
 from aats_store_postgres import PostgresStore
+from aats_store_redis import RedisStore
 from aats_store_sqlite import SqliteStore
 from pymongo import AsyncMongoClient
 
@@ -19,7 +20,7 @@ from aats_core.clock import RealClock
 from aats_core.settings import TeamInfo
 from aats_core.store import Document, Filter, Records, RecordStore, Store, UpdateResult
 from aats_core.testing.differential import DifferentialContract
-from tests.services import MongoServer, PostgresServer
+from tests.services import MongoServer, PostgresServer, RedisServer
 
 DATABASE = "aats_differential"
 
@@ -129,3 +130,12 @@ class TestPostgres(AgainstMongod):
 
     def make_store(self) -> Store:
         return PostgresStore(PostgresStore.Settings(dsn=self.dsn), self.info, RealClock())
+
+
+class TestRedis(AgainstMongod):
+    @pytest.fixture(autouse=True)
+    def _redis(self, service):
+        self.server = service(RedisServer).url
+
+    def make_store(self) -> Store:
+        return RedisStore(RedisStore.Settings(servers=[self.server]), self.info, RealClock())

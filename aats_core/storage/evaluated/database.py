@@ -96,9 +96,15 @@ class Database(ABC):
     async def ensure(self, name: str, schema: Schema) -> None:
         """Make the collection and what it lacks of a schema that was checked."""
 
+    async def size(self, name: str) -> int | None:
+        """Return how many documents a collection holds; None where they have to be counted."""
+        del name
+        return None
+
     async def revision(self, collection: KnownCollection) -> Any:
         """Return what is another one after each commit that changes a collection; None where it has no such thing."""
         del collection
+        return None
 
 
 def taken_id(name: str, body: bytes) -> DuplicateKey:

@@ -177,10 +177,7 @@ class Operations(Records):
     async def count(self, collection: str, filter: Filter | None = None) -> int:
         """Return how many documents match."""
         clause = parse_filter(filter) if filter else ALL
-        number = 0
-        async for batch in self._reading().matching(check_name(collection), clause):
-            number += len(batch)
-        return number
+        return await self._reading().count(check_name(collection), clause)
 
     async def aggregate(self, collection: str, pipeline: Sequence[Mapping[str, Any]]) -> list[Document]:
         """Run the documents of a collection through a pipeline of stages and return what comes out."""

@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from aats_core.batching import Batcher
@@ -122,12 +122,12 @@ class EvaluatedRecords(Operations, RecordStore):
         check_schema(check_name(collection), schema, _no_flaw)
         await self._database.ensure(collection, schema)
 
-    async def expire(self, names: Sequence[str]) -> None:
-        """Delete the documents of collections whose time has run out."""
+    async def expire(self, names: Sequence[str], now: datetime | None = None) -> None:
+        """Delete the documents of collections whose time has run out by then, or by the clock of this process."""
         for name in names:
             known = await self._database.collection(name, fresh=True)
             for field, seconds in known.expiries:
-                before = self._now() - timedelta(seconds=seconds)
+                before = (now or self._now()) - timedelta(seconds=seconds)
                 await self.delete(name, {field: {"$lte": before}})
 
 

@@ -130,6 +130,18 @@ class Unit:
                     break
         return found[:most]
 
+    async def count(self, name: str, clause: Clause) -> int:
+        """Return how many documents match."""
+        if clause == And(()) and not self._repeatable:
+            size = await self._database.size(name)
+            if size is not None:
+                return size
+        number = 0
+        async with aclosing(self.matching(name, clause)) as batches:
+            async for batch in batches:
+                number += len(batch)
+        return number
+
     async def read(self, name: str, keys: Iterable[str], clause: Clause) -> dict[str, Document]:
         """Return those of the documents under these keys that match."""
         await self.look(name, keys)

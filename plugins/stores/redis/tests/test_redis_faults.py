@@ -1,0 +1,370 @@
+"""A server that is killed, cut off, busy or full: no false success, no hung caller, and soon all is well again."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from aats_store_redis import RedisStore
+
+from aats_core.errors import InvalidDocument, StoreFull, StoreUnavailable
+from aats_core.health import HealthStatus
+from aats_core.store import Insert, KeyValueStore, Put, RecordStore
+from tests.services import RedisServer
+from tests.services.fixtures import refuse
+from tests.services.proxy import Fault, FaultProxy
+
+HEALTHY_AGAIN = 10.0
+"""Seconds within which a store works again after its server does."""
+
+
+def records_of(store: RedisStore) -> Any:
+    return next(each for each in store.capabilities if isinstance(each, RecordStore))
+
+
+def values_of(store: RedisStore) -> Any:
+    return next(each for each in store.capabilities if isinstance(each, KeyValueStore))
+
+
+async def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def until_healthy(store: RedisStore) -> None:
+    async with asyncio.timeout(HEALTHY_AGAIN):
+        while (await store.health()).status is HealthStatus.DOWN:
+            await asyncio.sleep(0.05)
+
+
+class Load:
+    """Clients that write and read until they are told to stop, and remember what they were told."""
+
+    def __init__(self, store: RedisStore) -> None:
+        self.records, self.values = records_of(store), values_of(store)
+        self.confirmed: set[str] = set()
+        self.attempted: set[str] = set()
+        self.least, self.most = 0, 0
+        """How often the counter was surely, and at most, increased."""
+        self.longest = 0.0
+        self.stopping = False
+
+    async def run(self, clients: int) -> None:
+        await asyncio.gather(*(self._client(number) for number in range(clients)))
+
+    async def _client(self, number: int) -> None:
+        turn = 0
+        while not self.stopping:
+            turn += 1
+            key, begun = f"{number}-{turn}", time.monotonic()
+            self.attempted.add(key)
+            try:
+                if turn % 3:
+                    await self.records.write([Insert("load", {"_id": key})])
+                else:
+                    self.most += 1
+                    await self.values.increment("load")
+                    self.least += 1
+                    await self.records.insert("load", {"_id": key})
+                self.confirmed.add(key)
+                assert await self.records.find("load", {"_id": key}) == [{"_id": key}], "what was confirmed is there"
+            except StoreUnavailable:
+                pass
+            self.longest = max(self.longest, time.monotonic() - begun)
+            await asyncio.sleep(0)
+
+
+def test_what_was_confirmed_outlives_kill_9_under_load(own_server: RedisServer, opened: Any) -> None:
+    async def scenario() -> None:
+        async with opened(own_server.port) as store:
+            load = Load(store)
+            running = asyncio.create_task(load.run(20))
+            for _ in range(3):
+                before = len(load.confirmed)
+                await wait_for(lambda before=before: len(load.confirmed) > before + 50)
+                await asyncio.to_thread(own_server.kill)
+                await asyncio.to_thread(own_server.start)
+                await until_healthy(store)
+            before = len(load.confirmed)
+            await wait_for(lambda: len(load.confirmed) > before + 50)
+            load.stopping = True
+            await asyncio.wait_for(running, 30)
+            found = {each["_id"] for each in await load.records.find("load")}
+            assert load.confirmed <= found <= load.attempted, f"lost: {sorted(load.confirmed - found)}"
+            assert load.least <= await load.values.get("load") <= load.most
+
+    asyncio.run(scenario())
+
+
+def test_nobody_hangs_while_the_server_is_away_and_calls_fail_at_once_after_a_while(
+    own_server: RedisServer, opened: Any
+) -> None:
+    async def scenario() -> None:
+        async with opened(own_server.port, timeout=1.0) as store:
+            records, values = records_of(store), values_of(store)
+            await records.insert("away", {"_id": 1})
+            await asyncio.to_thread(own_server.kill)
+            try:
+                for _ in range(2):
+                    with pytest.raises(StoreUnavailable, match="cannot be reached"):
+                        await asyncio.wait_for(records.find("away"), 10)
+                with pytest.raises(StoreUnavailable, match="cannot be reached"):
+                    await asyncio.wait_for(records.write([Put("away", {"_id": 2})]), 10)
+                calls = [*(records.find("away") for _ in range(50)), *(values.put("a", 1) for _ in range(50))]
+                ends = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 10)
+                assert {type(end) for end in ends} == {StoreUnavailable}
+                health = await store.health()
+                assert health.status is HealthStatus.DOWN
+                assert "start the server" in health.detail
+            finally:
+                await asyncio.to_thread(own_server.start)
+            await until_healthy(store)
+            assert await records.find("away") == [{"_id": 1}]
+
+    asyncio.run(scenario())
+
+
+def test_an_answer_that_never_comes_is_no_success(own_server: RedisServer, opened: Any) -> None:
+    async def scenario(proxy: FaultProxy) -> None:
+        async with opened(proxy.port, timeout=1.0) as store, opened(own_server.port) as witness:
+            records, values = records_of(store), values_of(store)
+            await records.insert("half", {"_id": 1})
+            await values.put("half", 0)
+            proxy.inject(Fault.HALF_OPEN)
+            calls = records.insert("half", {"_id": "perhaps"}), values.increment("half")
+            ends = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 10)
+            assert all(isinstance(end, StoreUnavailable) and "not known" in str(end) for end in ends)
+            with pytest.raises(StoreUnavailable):
+                await asyncio.wait_for(records.find("half"), 10)
+            proxy.inject(Fault.NONE)
+            proxy.reset()
+            await until_healthy(store)
+            await records.write([Put("half", {"_id": "perhaps"})])
+            assert {each["_id"] for each in await records_of(witness).find("half")} == {1, "perhaps"}
+            assert await values.get("half") == 1, "it was carried out, and once"
+
+    with FaultProxy(own_server.port) as proxy:
+        asyncio.run(scenario(proxy))
+
+
+def test_reads_go_on_over_cut_connections(own_server: RedisServer, opened: Any) -> None:
+    async def scenario(proxy: FaultProxy) -> None:
+        async with opened(proxy.port) as store:
+            records = records_of(store)
+            await records.insert("cut", {"_id": 1})
+            for _ in range(10):
+                reads = [asyncio.create_task(records.find("cut")) for _ in range(8)]
+                await asyncio.sleep(0)
+                proxy.reset()
+                assert await asyncio.wait_for(asyncio.gather(*reads), 10) == [[{"_id": 1}]] * 8
+
+    with FaultProxy(own_server.port) as proxy:
+        asyncio.run(scenario(proxy))
+
+
+def test_who_waits_behind_a_stuck_connection_is_told_and_all_goes_on_afterwards(
+    own_server: RedisServer, opened: Any
+) -> None:
+    async def scenario(proxy: FaultProxy) -> None:
+        async with opened(proxy.port, timeout=1.0, pool=1) as store:
+            records, values = records_of(store), values_of(store)
+            await records.insert("crowd", {"_id": 1})
+            proxy.inject(Fault.STALL)
+            calls = [*(records.find("crowd") for _ in range(100)), *(values.get("crowd") for _ in range(100))]
+            ends = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 10)
+            assert {type(end) for end in ends} == {StoreUnavailable}
+            proxy.inject(Fault.NONE)
+            await until_healthy(store)
+            found = await asyncio.wait_for(asyncio.gather(*(records.find("crowd") for _ in range(200))), 10)
+            assert found == [[{"_id": 1}]] * 200
+
+    with FaultProxy(own_server.port) as proxy:
+        asyncio.run(scenario(proxy))
+
+
+def test_callers_who_give_up_leave_no_connection_behind(own_server: RedisServer, opened: Any) -> None:
+    async def scenario() -> None:
+        async with opened(own_server.port, pool=1) as store:
+            records = records_of(store)
+            await records.insert("gone", {"_id": 1})
+            for pause in range(30):
+                tasks = [asyncio.create_task(records.find("gone")) for _ in range(10)]
+                await asyncio.sleep(pause / 10_000)
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+            found = await asyncio.wait_for(asyncio.gather(*(records.find("gone") for _ in range(20))), 10)
+            assert found == [[{"_id": 1}]] * 20
+
+    asyncio.run(scenario())
+
+
+def test_a_server_without_memory_refuses_whole_writes_and_takes_them_once_there_is_room(
+    start: Any, opened: Any
+) -> None:
+    server = start()
+
+    async def scenario() -> None:
+        async with opened(server.port) as store:
+            records, values = records_of(store), values_of(store)
+            await records.insert("full", {"_id": "before"})
+            await store.native.config_set("maxmemory", "1")
+            refused = (
+                records.insert("full", {"_id": 1}),
+                records.write([Put("full", {"_id": 2}), Put("other", {"_id": 2})]),
+                records.update("full", {}, {"$set": {"a": 1}}),
+                values.put("full", 1),
+                values.increment("full"),
+            )
+            for each in await asyncio.gather(*refused, return_exceptions=True):
+                assert isinstance(each, StoreFull)
+                assert "maxmemory" in str(each)
+            assert await records.find("full") == [{"_id": "before"}]
+            assert await records.count("other") == 0
+            assert await records.delete("full", {}) == 1, "to delete makes room"
+            await store.native.config_set("maxmemory", "0")
+            await records.insert("full", {"_id": "after"})
+            assert await records.find("full") == [{"_id": "after"}]
+
+    asyncio.run(scenario())
+
+
+class OnASmallDisk(RedisServer):
+    """A server whose data lie on a file system of a few megabytes, which is gone with it."""
+
+    name = "redis-small"
+
+    def command(self) -> list[str]:
+        mount = f'mount -t tmpfs -o size=3m none "{self.directory}" && exec "$@"'
+        inside = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, "sh"]
+        return [*inside, *super().command(), "--appendfsync", "everysec"]
+
+    @property
+    def seen(self) -> Path:
+        """Its directory as the server sees it."""
+        return Path(f"/proc/{self.pid}/root{self.directory}")
+
+
+def test_a_full_disk_is_named_and_gets_better(tmp_path: Path, opened: Any) -> None:
+    allowed = ["unshare", "--user", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "none", str(tmp_path)]
+    if shutil.which("unshare") is None or subprocess.run(allowed, check=False, capture_output=True).returncode:
+        refuse("this machine lets nobody mount a small file system of his own")
+    if reason := OnASmallDisk.missing():
+        refuse(reason)
+    server = OnASmallDisk(tmp_path / "data")
+    server.start()
+
+    async def scenario() -> None:
+        async with opened(server.port) as store:
+            records = records_of(store)
+            await records.insert("disk", {"_id": "before"})
+            ballast = server.seen / "ballast"
+            ballast.write_bytes(b"x" * (shutil.disk_usage(server.seen).free - 8192))
+            confirmed = {"before"}
+            async with asyncio.timeout(30):
+                with pytest.raises(StoreFull, match="disk"):  # noqa: PT012 - which one is the first refused is not known
+                    while True:
+                        key = str(len(confirmed))
+                        await records.insert("disk", {"_id": key, "text": "x" * 10_000})
+                        confirmed.add(key)
+            assert {each["_id"] for each in await records.find("disk")} == confirmed
+            ballast.unlink()
+            async with asyncio.timeout(HEALTHY_AGAIN):
+                while True:
+                    try:
+                        await records.insert("disk", {"_id": "after"})
+                    except StoreFull:
+                        await asyncio.sleep(0.05)
+                    else:
+                        break
+            assert {each["_id"] for each in await records.find("disk")} == {*confirmed, "after"}
+
+    try:
+        asyncio.run(scenario())
+    finally:
+        server.kill()
+
+
+def test_who_meets_a_script_that_runs_too_long_waits_for_its_end(start: Any, opened: Any) -> None:
+    server = start(busy_reply_threshold="50")
+
+    async def scenario() -> None:
+        async with opened(server.port, timeout=30.0) as store:
+            records = records_of(store)
+            await records.insert("busy", {"_id": 1})
+            other = redis.Redis(port=server.port)
+            endless = asyncio.create_task(asyncio.to_thread(_run, other, "while true do end"))
+            async with asyncio.timeout(30):
+                while not await asyncio.to_thread(_is_busy, server.port):
+                    await asyncio.sleep(0.01)
+            waiting = asyncio.create_task(records.insert("busy", {"_id": 2}))
+            await asyncio.sleep(0.2)
+            assert not waiting.done()
+            await asyncio.to_thread(_kill_script, server.port)
+            assert await asyncio.wait_for(waiting, 30) == [2]
+            await endless
+            other.close()
+            assert await records.count("busy") == 2
+
+    asyncio.run(scenario())
+
+
+def _run(client: redis.Redis, text: str) -> None:
+    with pytest.raises(redis.ResponseError):
+        client.eval(text, 0)
+
+
+def _is_busy(port: int) -> bool:
+    with redis.Redis(port=port) as client:
+        try:
+            client.get("a")
+        except redis.ResponseError as error:
+            return str(error).startswith("BUSY")
+        return False
+
+
+def _kill_script(port: int) -> None:
+    with redis.Redis(port=port) as client:
+        client.script_kill()
+
+
+def test_a_document_that_is_too_large_is_refused_and_harms_no_other(server: RedisServer, opened: Any) -> None:
+    async def scenario() -> None:
+        async with opened(server.port, max_document_bytes=1000) as store:
+            records, values = records_of(store), values_of(store)
+            ends = await asyncio.gather(
+                records.insert("large", {"_id": 1, "text": "x" * 1000}),
+                records.insert("large", {"_id": 2}),
+                values.put("large", "x" * 1000),
+                return_exceptions=True,
+            )
+            assert [type(end) for end in ends] == [InvalidDocument, list, InvalidDocument]
+            with pytest.raises(InvalidDocument, match="1000"):
+                await records.update("large", {"_id": 2}, {"$set": {"text": "x" * 1000}})
+            assert await records.find("large") == [{"_id": 2}]
+
+    asyncio.run(scenario())
+
+
+def test_a_lock_outlives_a_restart_of_the_server(own_server: RedisServer, opened: Any) -> None:
+    async def scenario() -> None:
+        async with opened(own_server.port) as store, opened(own_server.port) as other:
+            async with values_of(store).lock("restart", ttl=20.0) as lock:
+                await asyncio.to_thread(own_server.kill)
+                await asyncio.to_thread(own_server.start)
+                await until_healthy(other)
+                with pytest.raises(TimeoutError):
+                    async with values_of(other).lock("restart", timeout=0.1):
+                        pass
+            async with values_of(other).lock("restart", timeout=30.0) as next_lock:
+                assert next_lock.token > lock.token
+
+    asyncio.run(scenario())
