@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from textwrap import dedent
+from unittest.mock import patch
 
+from aats_core.cli import main
 from aats_core.migrations.opening import open_to_read
 from aats_core.store import Document
 from aats_core.team_file import TeamFile, load_team_file
@@ -69,7 +72,16 @@ class Project:
         return process
 
     def migrate(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return finish(self.start(command, *arguments))
+        """Run a command to its end in this process, which is quicker."""
+        line = ["migrate", command, "team.toml", *arguments]
+        with (
+            chdir(self.path),
+            patch.object(sys, "argv", ["aats", *line]),
+            redirect_stdout(io.StringIO()) as out,
+            redirect_stderr(io.StringIO()) as err,
+        ):
+            code = main()
+        return subprocess.CompletedProcess(line, code, out.getvalue(), err.getvalue())
 
     def end(self) -> None:
         """End what still runs."""
@@ -166,6 +178,18 @@ class Count(Migration):
 
     async def down(self, ctx: MigrationContext) -> None:
         await ctx.records().update("things", {}, {"$set": {"n": 0}})
+"""
+
+
+NOTHING = """
+class Nothing(Migration):
+    '''Do nothing.'''
+
+    async def up(self, ctx: MigrationContext) -> None:
+        pass
+
+    async def down(self, ctx: MigrationContext) -> None:
+        pass
 """
 
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import msgspec
 
 from aats_core.clock import Clock
-from aats_core.errors import MigrationFailed, StoreError
+from aats_core.errors import Conflict, MigrationFailed, StoreError
 from aats_core.lease import Lease
 from aats_core.message import new_id
 from aats_core.migrations.context import MigrationContext
@@ -19,6 +19,14 @@ from aats_core.secrets import redact
 from aats_core.store import Records
 
 log = logging.getLogger("aats.migrations")
+
+CONFLICTS = 90.0
+"""Seconds for which a step is run again in a new transaction where somebody else changes the same.
+
+MongoDB keeps the transaction of a client that was killed for a minute.
+"""
+
+_PAUSE = 0.5
 
 MakeContext = Callable[[Mapping[str, tuple[Ledger, Entry]], Records | None], MigrationContext]
 """Makes what the step is given, of its entries by ledger and the transaction if it has one."""
@@ -75,11 +83,22 @@ class Execution:
             self._begun[store] = ledger, await ledger.put(begun, forget_positions(self._step.id, self._run))
 
     async def _in_transaction(self, act: Callable[[Records], Awaitable[None]]) -> None:
+        """Run the step and record it in one transaction, again where that meets a conflict, for so long."""
         [(store, (ledger, entry))] = self._begun.items()
+        until = self._clock.monotonic() + CONFLICTS
         with self._leases[store].unlimited():  # the entry is the fence
-            async with ledger.records.transaction() as transaction:
-                await act(transaction)
-                await ledger.put_within(transaction, self._finished(entry))
+            while True:
+                try:
+                    async with ledger.records.transaction() as transaction:
+                        await act(transaction)
+                        await ledger.put_within(transaction, self._finished(entry))
+                except Conflict as error:
+                    if self._clock.monotonic() >= until:
+                        raise
+                    log.info("%s meets a conflict and is run again: %s", self._step.id, error)
+                    await self._clock.sleep(_PAUSE)
+                else:
+                    return
 
     def _finished(self, entry: Entry) -> Entry:
         return entry.finish(checksum=self._step.file.checksum, now=self._clock.time())

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from aats_core.errors import Conflict, DuplicateKey
+from aats_core.errors import Conflict, DuplicateKey, LeaseLost
 from aats_core.store import Delete, Insert, Put, Records, RecordStore, Require, Write
 
 LEDGER = "aats_migrations"
@@ -103,12 +103,12 @@ class Ledger:
         return written
 
     async def put_within(self, transaction: Records, entry: Entry) -> None:
-        """Write an entry as `put` does, as part of a transaction."""
+        """Write an entry as `put` does, as part of a transaction; raises `LeaseLost` where somebody changed it."""
         document = _document(msgspec.structs.replace(entry, version=entry.version + 1))
         del document["_id"]
         changed = await transaction.update(LEDGER, {"_id": entry.id, "version": entry.version}, {"$set": document})
         if not changed.matched:
-            raise Conflict(f"another process has taken {entry.id} over in store {self.store}")
+            raise LeaseLost(f"another process has taken {entry.id} over in store {self.store}")
 
     async def position(self, entry: Entry, key: str) -> Any:
         """Return how far the run of an attempt is, or None at its beginning."""
