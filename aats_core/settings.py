@@ -120,7 +120,7 @@ class TeamSection(PluginSettings):
     migrations: Annotated[
         Path,
         AfterValidator(Path.expanduser),
-        Field(description="Where the steps of `aats migrate` lie; relative to the team file."),
+        Field(description="Where the steps of migrations lie; relative to the team file."),
     ] = Path("migrations")
     grace: Annotated[
         Seconds, Field(ge=0, description="Seconds that running tasks have to finish when the team stops.")

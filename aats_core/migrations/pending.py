@@ -42,13 +42,15 @@ class PendingSteps:
 
     async def health(self) -> Health:
         """Say which steps are not applied and what to do; never raises."""
+        if not self.any:
+            return Health()
         try:
             read = await asyncio.gather(*(ledger.entries() for ledger in self._ledgers.values()))
         except StoreError as error:
             return Health(HealthStatus.DEGRADED, f"the ledgers of the migrations cannot be read: {error}")
         pending = [step for step in self._ids if not _applied([entries[step] for entries in read if step in entries])]
         if self._fault:
-            return Health(HealthStatus.DEGRADED, self._fault)
+            return Health(HealthStatus.DEGRADED, f"the migrations are not in order: {self._fault}")
         if not pending:
             return Health()
         more = f" and {len(pending) - _NAMED} more" if len(pending) > _NAMED else ""
