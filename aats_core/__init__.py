@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from aats_core.hookspecs import hookimpl
     from aats_core.integration import Integration
     from aats_core.message import Message
+    from aats_core.migrations import Migration, MigrationContext
     from aats_core.settings import (
         AgentSettings,
         BrokerSettings,
@@ -89,6 +90,8 @@ __all__ = [
     "InvalidPayload",
     "KeyValueStore",
     "Message",
+    "Migration",
+    "MigrationContext",
     "NotFound",
     "Plan",
     "PluginSettings",
@@ -134,6 +137,7 @@ _HOMES = {
     "hookspecs": ("hookimpl",),
     "integration": ("Integration",),
     "message": ("Message",),
+    "migrations": ("Migration", "MigrationContext"),
     "settings": (
         "AgentSettings",
         "BrokerSettings",

@@ -61,6 +61,22 @@ class TeamUnavailable(AatsError):
     """No team is running there."""
 
 
+class LeaseHeld(AatsError):
+    """Another process holds the lease."""
+
+
+class LeaseLost(AatsError):
+    """The lease ran out or was taken by another process."""
+
+
+class MigrationError(AatsError):
+    """The migrations cannot be carried out as they stand."""
+
+
+class MigrationFailed(MigrationError):
+    """A step of the migrations failed."""
+
+
 # Messages and agents
 
 

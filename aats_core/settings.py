@@ -117,6 +117,11 @@ class TeamSection(PluginSettings):
         AfterValidator(Path.expanduser),
         Field(description="Where socket, embedded store and logs lie; relative to the team file."),
     ] = Path(".aats")
+    migrations: Annotated[
+        Path,
+        AfterValidator(Path.expanduser),
+        Field(description="Where the steps of migrations lie; relative to the team file."),
+    ] = Path("migrations")
     grace: Annotated[
         Seconds, Field(ge=0, description="Seconds that running tasks have to finish when the team stops.")
     ] = 30.0

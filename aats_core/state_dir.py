@@ -65,8 +65,8 @@ class StateDirectory:
         except BlockingIOError as error:
             pid = os.read(lock, 32).decode(errors="replace").strip()
             raise StateLocked(
-                f"state directory {self.path} is held by the team that runs as process {pid or '?'}; "
-                "stop that one (`aats drain`), or set team.state_dir to another"
+                f"state directory {self.path} is held by process {pid or '?'}, a running team or a command on its "
+                "stores; stop it (a team by `aats drain`), or set team.state_dir to another"
             ) from error
         os.ftruncate(lock, 0)
         os.write(lock, f"{os.getpid()}\n".encode())

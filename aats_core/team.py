@@ -25,6 +25,7 @@ from aats_core.hooks import Hooks
 from aats_core.host import AgentHost
 from aats_core.kinds import TaskKinds
 from aats_core.middleware import Middleware
+from aats_core.migrations.pending import PendingSteps
 from aats_core.operations import AgentStatus, Operations, TeamStatus
 from aats_core.policy import AllowAll, Policy
 from aats_core.runtime import Runtime
@@ -158,6 +159,10 @@ class Team:
             stack.push_async_callback(_quietly, f"stores.{name}", store.close)
             with _naming(f"stores.{name}", "connect"):
                 await store.connect()
+        self._migrations = PendingSteps(self._file, self._container.stores)
+        pending = await self._migrations.health()
+        if pending.detail:
+            log.warning("migrations: %s", pending.detail)
 
     async def _start_runtime(self, stack: AsyncExitStack) -> Runtime:
         integrations = self._container.integrations
@@ -241,6 +246,8 @@ class Team:
         parts: dict[str, Callable[[], Awaitable[Health]]] = {"broker": container.broker.health}
         parts |= {f"stores.{name}": store.health for name, store in container.stores.items()}
         parts |= {f"integrations.{name}": part.health for name, part in container.integrations.items()}
+        if self._migrations.any:
+            parts["migrations"] = self._migrations.health
         answers = await asyncio.gather(*(_health(ask) for ask in parts.values()))
         return TeamStatus(
             self._info.name,

@@ -64,7 +64,7 @@ def blocks(*languages: str) -> list[tuple[str, str, str]]:
 def commands() -> set[tuple[str, str]]:
     """Return every `aats …` that a page tells the reader to type, with the page."""
     shown = re.compile(
-        r"(?:^(?:\$ |    )?(?:uv run )?|`(?:uv run )?|&& )aats ((?:config |dlq )?[a-z][a-z-]+)", re.MULTILINE
+        r"(?:^(?:\$ |    )?(?:uv run )?|`(?:uv run )?|&& )aats ((?:config |dlq |migrate )?[a-z][a-z-]+)", re.MULTILINE
     )
     return {(str(page.relative_to(ROOT)), command) for page in PAGES for command in shown.findall(page.read_text())}
 

@@ -266,7 +266,7 @@ class TestStateDirectory:
         until((place.path / ".aats" / "aats.sock").exists)
         code, out, err = place.run()
         assert (code, out) == (3, "")
-        assert f"is held by the team that runs as process {serving.pid}; stop that one (`aats drain`)" in err
+        assert f"is held by process {serving.pid}, a running team" in err
         serving.terminate()
         assert ended(serving)[0] == 0
         assert place.run()[0] == 0

@@ -28,6 +28,15 @@ GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
         ),
     ),
     (
+        "Migrate what the stores hold",
+        (
+            Command("migrate status", "migrate", "status", "FILE", "Say which steps were applied, and which were not"),
+            Command("migrate plan", "migrate", "plan", "FILE", "Say what `up` would do, and change nothing"),
+            Command("migrate up", "migrate", "up", "FILE", "Carry out the steps that were not"),
+            Command("migrate down", "migrate", "down", "FILE", "Revert steps, the last first"),
+        ),
+    ),
+    (
         "Run",
         (
             Command("run", "run", "run", "FILE", "Run a team: until its --plan is done, or until stopped"),

@@ -10,6 +10,7 @@ from aats_core.errors import (
     AatsError,
     AccessDenied,
     InvalidRequest,
+    MigrationError,
     NotFound,
     PluginError,
     Refused,
@@ -18,7 +19,7 @@ from aats_core.errors import (
 
 FAILED, BAD_INPUT, NO_TEAM, INTERRUPTED, BROKEN_PIPE = 1, 2, 3, 130, 141
 
-_BAD_INPUT = (AccessDenied, InvalidRequest, NotFound, PluginError, Refused, SettingsError)
+_BAD_INPUT = (AccessDenied, InvalidRequest, MigrationError, NotFound, PluginError, Refused, SettingsError)
 
 
 class UsageError(AatsError):
@@ -52,7 +53,7 @@ def exit_code(error: BaseException) -> int:
     if isinstance(cause, AatsError):
         say(str(cause))
         return BAD_INPUT if isinstance(cause, (*_BAD_INPUT, UsageError)) else NO_TEAM
-    say(f"this should not have happened: {type(cause).__name__}: {cause}\n{_keep_traceback(error)}")
+    say(f"this should not have happened: {type(cause).__name__}: {cause}\n{keep_traceback(error)}")
     return NO_TEAM
 
 
@@ -79,7 +80,8 @@ def _stop_writing() -> int:
     return BROKEN_PIPE
 
 
-def _keep_traceback(error: BaseException) -> str:
+def keep_traceback(error: BaseException) -> str:
+    """Write the traceback of an error into a file, and return a sentence that names it."""
     import tempfile
     import traceback
 

@@ -141,13 +141,13 @@ class TestStatus:
     def test_check_says_that_the_state_directory_is_in_use(self, served: Any) -> None:
         result = served.aats("check", "team.toml")
         assert result.returncode == 0, result.stderr
-        assert "is held by the team that runs as process" in result.stdout
+        assert "is held by process" in result.stdout
 
     def test_another_run_there_is_refused_with_the_pid(self, served: Any) -> None:
         pid = answer(served, "status")["pid"]
         result = served.aats("run", "team.toml", "--plan", "quick.yaml")
         assert (result.returncode, result.stdout) == (3, "")
-        assert f"is held by the team that runs as process {pid}" in result.stderr
+        assert f"is held by process {pid}" in result.stderr
 
 
 class TestSubmit:
