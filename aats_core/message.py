@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import builtins
+import hashlib
 import itertools
 import os
 import time
@@ -110,3 +112,12 @@ def decode(data: bytes | memoryview) -> Message:
         return _decoder.decode(data)
     except (ValueError, RecursionError) as error:
         raise InvalidPayload(f"not a message: {error}") from error
+
+
+def unreadable(data: bytes) -> Message:
+    """Return what stands for bytes that are no message among the dead letters: it holds them as base64.
+
+    Its id and its time are the same each time the same bytes are read.
+    """
+    name = hashlib.blake2b(data, digest_size=16).hexdigest()
+    return Message("unreadable", {"base64": base64.b64encode(data).decode()}, id=name, timestamp=0.0)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import os
 import re
 from contextlib import suppress
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aats_core.errors import InvalidPayload
-from aats_core.message import Message, decode, encode, new_id
+from aats_core.message import Message, decode, encode, new_id, unreadable
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 json_values = st.recursive(
@@ -205,3 +206,13 @@ class TestIds:
         children = of_a_child(), of_a_child()
         mine |= {new_id() for _ in range(100)}
         assert len(mine.union(*children)) == 200 + 100 + 100
+
+
+@given(st.binary())
+def test_what_is_no_message_is_kept_whole(data: bytes) -> None:
+    kept = unreadable(data)
+
+    assert base64.b64decode(kept.payload["base64"]) == data
+    assert decode(encode(kept)).read(dict) == kept.payload
+    assert kept == unreadable(data)
+    assert unreadable(data + b"x").id != kept.id

@@ -51,9 +51,3 @@ class TestRabbitBroker(BrokerContract):
 
     async def restore(self) -> None:
         await asyncio.to_thread(self.proxy.inject, Fault.NONE)
-
-    @pytest.mark.xfail(
-        reason="rarely who follows consumers that left in mid-delivery waits long, or sees an attempt too many"
-    )
-    def test_any_sequence_of_calls_keeps_the_promises(self) -> None:
-        super().test_any_sequence_of_calls_keeps_the_promises()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -112,10 +113,53 @@ class TestSecrets:
         async def scenario() -> None:
             async with connect(server.port, password="hunter2") as broker:
                 await works(broker)
-            with pytest.raises(BrokerUnavailable, match="invalid username-password") as refusal:
-                async with connect(server.port, password="wrong-one", timeout=0.5):
+
+        asyncio.run(scenario())
+
+    @pytest.mark.parametrize(
+        ("wrong", "said"),
+        [
+            ({"password": "wrong-one"}, "refused the user 'default' or the password: .*invalid username-password"),
+            ({}, "refused the user 'default' or the password: .*[Aa]uthentication required"),
+            ({"user": "weak", "password": "weak"}, "refused the user 'weak' or the password: .*no permissions"),
+        ],
+        ids=["password", "none", "rights"],
+    )
+    def test_a_refusal_is_reported_at_once(
+        self, own_server: Servers, connect: Connected, wrong: dict[str, str], said: str
+    ) -> None:
+        server = own_server()
+        server.ask("ACL SETUSER weak on >weak ~* +ping")
+        server.ask("CONFIG SET requirepass hunter2")
+
+        async def scenario() -> None:
+            with pytest.raises(BrokerUnavailable, match=said) as refusal:
+                async with connect(server.port, **wrong, timeout=3600):
                     pass
             assert "wrong-one" not in str(refusal.value)
+
+        asyncio.run(scenario())
+
+    def test_a_password_that_is_wrong_no_more_lets_consumers_go_on(
+        self, own_server: Servers, connect: Connected
+    ) -> None:
+        server = own_server()
+        server.ask("CONFIG SET requirepass hunter2")
+
+        async def scenario() -> None:
+            async with connect(server.port, password="hunter2") as broker, broker.subscribe("t", "g") as subscription:
+                waiting = asyncio.ensure_future(anext(subscription))
+                kill = "CLIENT KILL TYPE pubsub\r\nCLIENT KILL TYPE normal SKIPME yes"
+                server.ask(f"AUTH hunter2\r\nCONFIG SET requirepass changed\r\n{kill}")
+                with pytest.raises(BrokerUnavailable, match="refused the user"):
+                    await broker.publish("t", Message("m", "refused"))
+                server.ask("AUTH changed\r\nCONFIG SET requirepass hunter2")
+                published = False
+                while not published:
+                    with suppress(BrokerUnavailable):  # a look that began before may still be refused
+                        await broker.publish("t", Message("m", "kept"))
+                        published = True
+                assert (await waiting).message.read(str) == "kept"
 
         asyncio.run(scenario())
 

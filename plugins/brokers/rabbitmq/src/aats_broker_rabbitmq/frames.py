@@ -22,7 +22,6 @@ HAS_MODE, HAS_HEADERS = 0x1000, 0x2000
 _frame = Struct(">BHI")
 _header = Struct(">HHQH")
 _ack = Struct(">BHIHHQBB")
-_nack = Struct(">BHIHHQBB")
 
 
 @lru_cache(maxsize=4096)
@@ -58,8 +57,3 @@ def settle(channel: int, upto: int, single: Sequence[int]) -> bytes:
     if upto:
         frames.insert(0, _ack.pack(METHOD, channel, 13, BASIC, 80, upto, 1, 0xCE))
     return b"".join(frames)
-
-
-def give_back(channel: int, tag: int) -> bytes:
-    """Return the frame that hands one delivery back to its queue."""
-    return _nack.pack(METHOD, channel, 13, BASIC, 120, tag, 2, 0xCE)

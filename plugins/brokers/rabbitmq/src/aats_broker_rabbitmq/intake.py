@@ -16,13 +16,8 @@ from aats_broker_rabbitmq.session import Session, close_channel, translated
 from aats_core.errors import InvalidPayload
 from aats_core.message import decode
 
-
-class _Lasting(dict[str, Any]):
-    """The driver's consumers; one that was cancelled still gets what was on its way to it."""
-
-    def pop(self, key: str, default: Any = None) -> Any:
-        """Leave it there."""
-        return self.get(key, default)
+FENCES = 8
+"""How often a queue that is too busy to answer is asked again; the server itself waits a quarter of a second for it."""
 
 
 class Intake:
@@ -40,14 +35,13 @@ class Intake:
         self.open = self.muted = False
         self._arrived = arrived
         self._acks: set[int] = set()
-        self._tags: list[str] = []
+        self._queues: dict[str, str] = {}
         self._expected = 0
         self._complete = asyncio.Event()
 
     async def start(self, ended: Callable[[Intake], None]) -> None:
         """Open the channel; `ended` is called where it ends by itself."""
         self.channel = await self.session.channel()
-        self.channel.consumers = _Lasting()
         self.open = True
 
         def end(_: object) -> None:
@@ -62,7 +56,7 @@ class Intake:
         """Let a queue send messages, so many before any is settled."""
         await self.channel.basic_qos(prefetch_count=min(prefetch, 65_535))
         consuming = await self.channel.basic_consume(queue, self._deliver)
-        self._tags.append(consuming.consumer_tag or "")
+        self._queues[consuming.consumer_tag or ""] = queue
 
     def held(self) -> bool:
         """Tell whether someone has a message of it in hand."""
@@ -75,11 +69,6 @@ class Intake:
         if not self._acks:
             asyncio.get_running_loop().call_soon(self.flush)
         self._acks.add(entry.tag)
-
-    def give_back(self, entry: Entry) -> None:
-        """Hand a message back to its queue, which counts that."""
-        if self.unsettled.pop(entry.tag, None) is not None and self.open:
-            self.session.write(frames.give_back(self.channel.number, entry.tag))
 
     def flush(self) -> None:
         """Send the acknowledgements that were collected."""
@@ -101,17 +90,35 @@ class Intake:
                     await self._complete.wait()
 
     async def stop(self) -> None:
-        """Let no more messages come; what is unsettled stays with this client."""
-        async with translated("leaving a queue"):
-            for tag in self._tags:
-                await self.channel.basic_cancel(tag)
-        self._tags.clear()
+        """Let no more messages come; what is unsettled stays with this client.
+
+        The server takes back what is on its way at that moment, and counts it as delivered: so all of it comes first.
+        """
         await self.catch_up()
+        async with translated("leaving a queue"):
+            for tag in self._queues:
+                await self.channel.basic_cancel(tag)
+        self._queues.clear()
 
     async def catch_up(self) -> None:
-        """Return once everything has come that the server had sent before."""
+        """Return once everything has come that the server had given to this client before."""
         async with translated("catching up"):
-            await self.channel.basic_qos(prefetch_count=0)  # any call will do: its answer comes after them
+            for queue in self._queues.values():
+                await self._ask(queue)  # answers the channel after what it sent there before
+            await self.channel.basic_qos(prefetch_count=0)  # any call will do: the channel answers it after that
+
+    async def has_company(self) -> bool:
+        """Tell whether others consume from the same queues."""
+        async with translated("looking for other consumers"):
+            return any([await self._ask(queue) > 1 for queue in self._queues.values()])
+
+    async def _ask(self, queue: str) -> int:
+        """Return how many consume from a queue."""
+        for _ in range(FENCES):
+            declared = await self.channel.queue_declare(queue=queue, passive=True)
+            if declared.consumer_count:
+                return declared.consumer_count
+        return 0  # nobody, where this client consumes, is what the server says when the queue did not answer it
 
     async def close(self, timeout: float) -> None:
         """Close the channel, which hands back what is unsettled."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
@@ -20,9 +19,11 @@ from aiormq.exceptions import (
     InvalidFrameError,
     ProbableAuthenticationError,
 )
+from pamqp import commands
 from yarl import URL
 
 from aats_broker_rabbitmq.settings import RabbitSettings
+from aats_broker_rabbitmq.transport import Transport
 from aats_core.errors import BrokerError, BrokerUnavailable
 
 BROKEN = (
@@ -36,8 +37,12 @@ BROKEN = (
 """What the driver raises where a connection ends under it; it also cancels calls that it cannot finish."""
 
 
+LOGIN_REFUSED, VHOST_REFUSED = 403, 530
+"""Codes of AMQP 0-9-1 with which the server closes a connection that it will not accept a moment later either."""
+
+
 class AccessRefused(BrokerUnavailable):
-    """The server does not accept the user or the password, and will not a moment later either."""
+    """The server does not accept the user or the password, or that user in the virtual host."""
 
 
 @asynccontextmanager
@@ -60,19 +65,6 @@ def reason(error: BaseException) -> str:
     """Return what an error of the driver says, in words."""
     words = " ".join(str(word) for word in error.args if word)
     return words or type(error).__name__
-
-
-class _Transport(aiormq.TransportFactory):
-    """Opens the connection, and keeps its writer, so that frames can be joined and a dead connection be dropped."""
-
-    def __init__(self, context: ssl.SSLContext | None) -> None:
-        self.writer: asyncio.StreamWriter
-        self._context = context
-
-    async def create(self, url: URL, **_: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Connect to a host."""
-        reader, self.writer = await asyncio.open_connection(url.host, url.port, ssl=self._context)
-        return reader, self.writer
 
 
 class Session:
@@ -104,19 +96,13 @@ class Session:
             path="/" + quote(settings.vhost, safe=""),
             encoded=False,
         ).update_query(heartbeat=round(settings.heartbeat))
-        transport = _Transport(settings.tls.context() if secure else None)
+        transport = Transport(settings.tls.context() if secure else None)
         async with translated(address):
             try:
                 connection = await aiormq.connect(url, transport_factory=transport)
-            except ProbableAuthenticationError as error:
-                raise AccessRefused(
-                    f"{address}: RabbitMQ refused the user {settings.user!r} or the password: {reason(error)}"
-                ) from error
-            except InvalidFrameError as error:  # the driver does not pass on why the server closes it
-                raise BrokerError(
-                    f"{address}: RabbitMQ closed the connection at once: does the vhost {settings.vhost!r} exist, and"
-                    f" may {settings.user!r} use it?"
-                ) from error
+            except (ProbableAuthenticationError, InvalidFrameError) as error:
+                raise _refused(address, settings, transport.reader.refusal()) or error from error
+            transport.reader.keeps = False
             session = cls(connection, transport.writer, address)
             session.publishing = await session.channel(confirms=True)
             session.publishing_closed = session.publishing.closing
@@ -151,6 +137,17 @@ class Session:
             async with asyncio.timeout(timeout):
                 await self.connection.close()
         self.abort()
+
+
+def _refused(address: str, settings: RabbitSettings, said: commands.Connection.Close | None) -> BrokerError | None:
+    if said is None:
+        return None
+    who, words = repr(settings.user), f"{said.reply_code} {said.reply_text}"
+    if said.reply_code == LOGIN_REFUSED:
+        return AccessRefused(f"{address}: RabbitMQ refused the user {who} or the password: {words}")
+    if said.reply_code == VHOST_REFUSED:
+        return AccessRefused(f"{address}: RabbitMQ refused the vhost {settings.vhost!r} to the user {who}: {words}")
+    return BrokerUnavailable(f"{address}: RabbitMQ closed the connection at once: {words}")
 
 
 async def close_channel(channel: Channel, timeout: float) -> None:

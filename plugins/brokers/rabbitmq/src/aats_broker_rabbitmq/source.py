@@ -137,7 +137,7 @@ class GroupSource(Source):
         return self.queues.bands[band(entry.message.priority)]
 
     async def hand_over(self, intakes: Sequence[Intake], held: Sequence[Entry]) -> None:
-        """Bury what has had its attempts, publish again what the server would count wrongly, and note the rest."""
+        """Bury what has had its attempts, publish the rest again with its count, note that of what keeps its order."""
         shared, keyed = intakes
         await shared.stop()
         async with asyncio.TaskGroup() as group:
@@ -146,8 +146,7 @@ class GroupSource(Source):
                     group.create_task(self.context.bury(entry, "its consumer left without settling it"))
         async with asyncio.TaskGroup() as group:
             for entry in list(shared.unsettled.values()):
-                if entry.drift or entry.wait() > 0:
-                    group.create_task(self._post(entry))
+                group.create_task(self._post(entry))
         if keyed.open:
             await write_notes(self.context, keyed, self.queues.notes, self._noted)
 

@@ -142,8 +142,7 @@ class RabbitSubscription(Subscription):
 
     async def bury(self, entry: Entry, reason: str) -> None:
         """Make a dead letter of a message."""
-        await self._context.bury(entry, reason)
-        self.done(entry)
+        await self._see_to(self._bury(entry, reason))
 
     async def returned(self, entry: Entry, delay: float, reason: str) -> None:
         """Have a message delivered again after some seconds, or bury it if this was its last attempt."""
@@ -154,10 +153,8 @@ class RabbitSubscription(Subscription):
             await self.bury(entry, reason)
         elif entry.intake.sole or 0 < delay <= HERE:
             self.backlog.again(entry, delay)
-        elif delay > 0 or entry.drift:
-            await self._post(entry, time.time() + delay)
         else:
-            entry.intake.give_back(entry)
+            await self._see_to(self._post(entry, time.time() + delay if delay > 0 else 0.0))
 
     async def leave(self) -> None:
         """Give back what is held and end the iteration; leaving twice is harmless."""
@@ -197,8 +194,8 @@ class RabbitSubscription(Subscription):
     # The connection
 
     async def resume(self, session: Session) -> None:
-        """Come back after an outage."""
-        if self._open:
+        """Come back after an outage; one that was entered meanwhile is there already."""
+        if self._open and not any(intake.session is session for intake in self._intakes):
             await self._attach(session)
 
     def lose(self) -> None:
@@ -258,13 +255,16 @@ class RabbitSubscription(Subscription):
         if not self._open:
             return None  # it goes back with what is unsettled
         if entry.attempts >= self._context.settings.max_attempts:
-            return self._do(self._give_up(entry))
+            self._do(self._bury(entry, f"its consumers ended {entry.attempts} times without settling it"))
+            return None
         if entry.wait() > HERE and not entry.intake.sole:
-            return self._do(self._post(entry, entry.due))
+            self._do(self._post(entry, entry.due))
+            return None
         if self._suspicious(entry):
             entry.suspect = True
             self._suspects.append(entry)
-            return self._do(self._isolate())
+            self._do(self._isolate())
+            return None
         if self._few and self._alone is None:
             self._few = False
             self._do(self._widen())
@@ -283,14 +283,22 @@ class RabbitSubscription(Subscription):
         await self.returned(entry, 0.0, reason)
 
     def _lose_patience(self) -> None:
-        """Pause if something has waited for long that nobody asks for."""
+        """Make way if something has waited for long that nobody asks for."""
         self._patience = None
         since = asyncio.get_running_loop().time() - PATIENCE
         if not self.source.shared or not len(self.backlog):
             return
         if not self._asking and not self._paused and any(entry.since <= since for entry in self.backlog):
+            self._do(self._make_way())
+        else:
+            self._wake()
+
+    async def _make_way(self) -> None:
+        """Pause where the group has other consumers, who may want what waits here."""
+        shared = self._intakes[0] if self._intakes else None
+        if shared is not None and shared.open and await shared.has_company() and not self._asking:
             self._paused = True
-            self._do(self._pausing(on=True))
+            await self._pausing(on=True)
         else:
             self._wake()
 
@@ -346,20 +354,29 @@ class RabbitSubscription(Subscription):
                 await self._intakes[0].stop()
                 self._intakes = await self.source.resume(self._intakes)
 
-    async def _give_up(self, entry: Entry) -> None:
-        await self.bury(entry, f"its consumers ended {entry.attempts} times without settling it")
+    async def _bury(self, entry: Entry, reason: str) -> None:
+        await self._context.bury(entry, reason)
+        self.done(entry)
 
     async def _post(self, entry: Entry, due: float) -> None:
         """Publish a message again for its group, and settle this one."""
         headers, queue = entry.headers(due), self.source.queue_of(entry)
         await self._context.delays.publish(direct_to(queue), entry.body, headers, due)
-        self.done(entry)
+        self.done(entry, handled=not entry.intake.open)
 
-    def _do(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do something that nobody waits for; what could not be done is done by the server when the connection ends."""
+    def _do(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Do something to its end; what could not be done is done by the server when the connection ends."""
         task = asyncio.create_task(work)
         self._chores.add(task)
         task.add_done_callback(self._finished)
+        return task
+
+    async def _see_to(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something to its end, also where whoever wants it is cancelled; who leaves waits for it."""
+        task = self._do(work)
+        await asyncio.wait({task})
+        if not task.cancelled():
+            task.result()
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._chores.discard(task)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from aats_broker_redis.delivery import Fetched, Place
+from aats_broker_redis.lasting import lasting
 from aats_broker_redis.link import Link
 from aats_broker_redis.settings import RedisSettings
 from aats_broker_redis.waker import Waker
@@ -80,7 +81,10 @@ class Client:
     async def open(self) -> None:
         """Connect; raises `BrokerUnavailable` where that takes longer than the timeout."""
         await self.link.open()
-        self._tasks = [asyncio.create_task(self._waker.run()), asyncio.create_task(self._beat())]
+        self._tasks = [
+            asyncio.create_task(lasting("listening to Redis", self._waker.run)),
+            asyncio.create_task(lasting("telling Redis that consumers live", self._beat)),
+        ]
         try:
             async with asyncio.timeout(self._timeout):
                 await self._waker.listening.wait()

@@ -10,7 +10,8 @@ import msgspec
 from aats_broker_redis.client import Client
 from aats_broker_redis.link import command
 from aats_core.broker import DeadLetter, topic_matches
-from aats_core.message import decode
+from aats_core.errors import InvalidPayload
+from aats_core.message import decode, unreadable
 
 PAGE = 200
 """Letters that are fetched at once."""
@@ -56,7 +57,11 @@ class Letters:
 def _letter(topic: str, entry: list[Any]) -> DeadLetter:
     name, fields = entry
     reason, time = fields[b"r"].decode(), int(fields[b"w"]) / 1000
-    return DeadLetter(name.decode(), topic, decode(fields[b"m"]), reason, int(fields[b"a"]), time)
+    try:
+        message = decode(fields[b"m"])
+    except InvalidPayload:
+        message = unreadable(fields[b"m"])
+    return DeadLetter(name.decode(), topic, message, reason, int(fields[b"a"]), time)
 
 
 def _age(letter: DeadLetter) -> int:

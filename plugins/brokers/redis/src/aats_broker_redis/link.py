@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from aats_broker_redis.lasting import lasting
 from aats_broker_redis.scripts import script
 from aats_broker_redis.settings import Address, RedisSettings, parse_address
 from aats_core.errors import BrokerError, BrokerUnavailable
@@ -34,6 +35,9 @@ LOST = (
 )
 """What says that this server cannot serve now, and that one has to be looked for."""
 
+REFUSED = (exceptions.AuthenticationError, exceptions.AuthorizationError, exceptions.NoPermissionError)
+"""What a server says that will not let this client in a moment later either."""
+
 OLDEST = 7
 HOPS = 5
 CALLS = 8
@@ -53,17 +57,19 @@ class Link:
         self._root = root
         self._addresses = [parse_address(url) for url in settings.servers]
         self._client: Redis | None = None
-        self._up, self._down = asyncio.Event(), asyncio.Event()
+        self._news: asyncio.Future[None]
+        self._down = asyncio.Event()
         self._calls = asyncio.Semaphore(CALLS)
         self._keeper: asyncio.Task[None] | None = None
         self.trouble = "not connected yet"
 
     async def open(self) -> None:
-        """Find the server; raises `BrokerUnavailable` where that takes longer than the timeout."""
+        """Find the server; raises `BrokerUnavailable` where that takes longer than the timeout, or it refuses us."""
         if any(address.tls for address in self._addresses):
             self._settings.tls.context()  # says which file cannot be used, better than every attempt would
         self._down.set()
-        self._keeper = asyncio.create_task(self._keep())
+        self._news = asyncio.get_running_loop().create_future()
+        self._keeper = asyncio.create_task(lasting("the look for a Redis server", self._keep))
         try:
             async with self.client(asyncio.get_running_loop().time() + self._settings.timeout):
                 pass
@@ -79,7 +85,6 @@ class Link:
             self._keeper = None
         client, self._client = self._client, None
         self.trouble = "the Redis broker is closed"
-        self._up.clear()
         if client is not None:
             await _close(client)
 
@@ -87,14 +92,16 @@ class Link:
     async def client(self, until: float | None = None) -> AsyncIterator[Redis]:
         """Lend the client of the server, once there is one, and look for another where this one loses it.
 
-        Raises `BrokerUnavailable` where there is none by the time `until` of the event loop.
+        Raises `BrokerUnavailable` where there is none by the time `until` of the event loop, or none lets us in.
         """
         while (client := self._client) is None:
+            news = self._news
             try:
                 async with asyncio.timeout_at(until):
-                    await self._up.wait()
+                    await asyncio.wait({news})
             except TimeoutError as error:
                 raise BrokerUnavailable(self.trouble) from error
+            news.result()
         try:
             yield client
         except LOST as error:
@@ -110,7 +117,6 @@ class Link:
             self._client = None
             self.trouble = f"the connection to Redis is lost: {_reason(error)}"
             _log.warning("%s; looking for a server", self.trouble)
-            self._up.clear()
             self._down.set()
 
     async def run(self, name: str, *arguments: bytes | str | float, until: float, repeat: bool = True) -> Any:
@@ -147,16 +153,31 @@ class Link:
             else:
                 wait, self.trouble = FIRST_WAIT, ""
                 self._down.clear()
-                self._up.set()
+                self._tell(None)
+
+    def _tell(self, error: BrokerUnavailable | None) -> None:
+        """Tell who waits that there is a server, or why none can be had; who comes later waits for the next look."""
+        news, self._news = self._news, asyncio.get_running_loop().create_future()
+        if error is None:
+            news.set_result(None)
+        else:
+            news.set_exception(error)
+            news.exception()  # or it would be logged where nobody waits
 
     async def _find(self) -> Redis | None:
-        failures = []
+        failures, refused = [], False
         for address in self._addresses:
             try:
                 return await self._follow(address)
+            except REFUSED as error:
+                refused = True
+                who = repr(self._settings.user or "default")
+                failures.append(f"{address}: Redis refused the user {who} or the password: {error}")
             except (exceptions.RedisError, OSError, BrokerError) as error:
                 failures.append(f"{address}: {_reason(error)}")
         self.trouble = f"no Redis server can be used: {'; '.join(failures)}"
+        if refused:
+            self._tell(BrokerUnavailable(self.trouble))
         return None
 
     async def _follow(self, address: Address) -> Redis:

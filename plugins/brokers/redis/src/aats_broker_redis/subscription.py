@@ -10,15 +10,16 @@ from typing import Self
 
 from aats_broker_redis.client import Client, Take
 from aats_broker_redis.delivery import Fetched, Place, RedisDelivery, place
+from aats_broker_redis.lasting import REST
 from aats_core.broker import Subscription
-from aats_core.errors import BrokerError
+from aats_core.errors import BrokerError, BrokerUnavailable, InvalidPayload
 
 _log = logging.getLogger(__name__)
 
 EVERY = 64
 """After so many deliveries that had not to be waited for, others get a turn on the event loop."""
 PAUSE = 0.1
-"""Seconds before another try where the server refused to hand out messages."""
+"""Seconds before another try where the server was away."""
 
 
 class RedisSubscription(Subscription):
@@ -41,7 +42,7 @@ class RedisSubscription(Subscription):
         self._turns = 0
         self._fetched: deque[Fetched] = deque()
         self._held: dict[Place, RedisDelivery] = {}
-        self._expired: dict[Place, RedisDelivery] = {}
+        self._returns: dict[Place, tuple[str | float, ...]] = {}
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._wanted = asyncio.Event()
         self._unsure = False
@@ -97,9 +98,10 @@ class RedisSubscription(Subscription):
             await asyncio.sleep(0)
         while self._open:
             now = self._loop.time()
-            if self._fetched and now < self.alive_until:
-                return self._hand_out(now)
-            await self._arrival()
+            if not self._fetched or now >= self.alive_until:
+                await self._arrival()
+            elif (delivery := self._hand_out(now)) is not None:
+                return delivery
         raise StopAsyncIteration
 
     async def settle(self, delivery: RedisDelivery, verb: str, *details: str | float) -> None:
@@ -139,12 +141,17 @@ class RedisSubscription(Subscription):
         """Let go of all messages, which the server has taken away."""
         self._fetched.clear()
         self._held.clear()
-        self._expired.clear()
+        self._returns.clear()
         self._unsure = False
 
-    def _hand_out(self, now: float) -> RedisDelivery:
+    def _hand_out(self, now: float) -> RedisDelivery | None:
         level, entry = self._fetched.popleft()
-        delivery = RedisDelivery(self, level, entry, now + self._client.lease)
+        try:
+            delivery = RedisDelivery(self, level, entry, now + self._client.lease)
+        except (InvalidPayload, LookupError, ValueError) as error:
+            _log.error("%s: what cannot be read becomes a dead letter: %s", self.topic, error)
+            self._return(place(level, entry), "dead", f"it cannot be read: {error}")
+            return None
         self._held[delivery.place] = delivery
         if self._lease_timer is None:
             self._lease_timer = self._loop.call_at(delivery.expires, self._expire)
@@ -178,14 +185,13 @@ class RedisSubscription(Subscription):
             if room > 0 and not self._fetched:
                 try:
                     await self._take(room)
-                except BrokerError as error:
-                    _log.debug("%s: %s", self.topic, error)
+                except Exception as error:  # noqa: BLE001 - logged, and tried again
                     self._unsure = True
                     self._wanted.set()
-                    await asyncio.sleep(PAUSE)
+                    await self._rest_after(error)
 
     async def _take(self, room: int) -> None:
-        known = {*self._held, *self._expired}
+        known = {*self._held, *self._returns}
         taken = await self._client.take(Take(self.group, self.id, room, self._unsure))
         if taken.entries is None:
             self._client.beat_now()
@@ -209,22 +215,33 @@ class RedisSubscription(Subscription):
             if delivery.expires > now:
                 self._lease_timer = self._loop.call_at(delivery.expires, self._expire)
                 break
-            self._expired[delivery.place] = self._held.pop(delivery.place)
-        if self._expired and self._returning is None:
-            self._returning = asyncio.create_task(self._give_back())
+            del self._held[delivery.place]
+            self._return(delivery.place, "back", 0, f"not settled within the lease of {self._client.lease:g} s")
         self.look()
 
+    def _return(self, where: Place, verb: str, *details: str | float) -> None:
+        """Have the server told what becomes of a message that nobody holds."""
+        self._returns[where] = (verb, *details)
+        if self._returning is None:
+            self._returning = asyncio.create_task(self._give_back())
+
     async def _give_back(self) -> None:
-        reason = f"not settled within the lease of {self._client.lease:g} s"
-        while self._expired and self._open:
-            delivery = next(iter(self._expired.values()))
+        while self._returns and self._open:
+            where, (verb, *details) = next(iter(self._returns.items()))
             try:
-                await self._client.settle(("back", self.group, *delivery.place, 0, reason))
-                self._expired.pop(delivery.place, None)
-            except BrokerError as error:
-                _log.debug("%s: %s", self.topic, error)
-                await asyncio.sleep(PAUSE)
+                await self._client.settle((verb, self.group, *where, *details))
+                self._returns.pop(where, None)
+            except Exception as error:  # noqa: BLE001 - logged, and tried again
+                await self._rest_after(error)
         self._returning = None
+
+    async def _rest_after(self, error: Exception) -> None:
+        """Log what went wrong, and wait before another try; that a server is away is said elsewhere."""
+        if isinstance(error, BrokerUnavailable):
+            await asyncio.sleep(PAUSE)
+        else:
+            _log.error("%s: %s", self.topic, error, exc_info=error)
+            await asyncio.sleep(REST)
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from redis.asyncio.client import PubSub
 
 from aats_broker_redis.link import FIRST_WAIT, LOST, Link
+from aats_core.errors import BrokerUnavailable
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ class Waker:
                 async with self._link.client() as client, client.pubsub() as pubsub:
                     await pubsub.subscribe(self._channel)
                     await self._listen(pubsub)
-            except LOST as error:
+            except (*LOST, BrokerUnavailable) as error:
                 _log.debug("the channel for wake-ups is lost: %s", error)
                 await asyncio.sleep(FIRST_WAIT)
 

@@ -97,7 +97,8 @@ local function held(group, level, id)
     if not found then return nil end
     local fields = found[2]
     return {
-        m = fields[2], t = fields[4], k = fields[6], a = tonumber(fields[8]), p = tonumber(string.sub(level, 2)), due = 0,
+        m = fields[2], t = fields[4] or string.match(group, '^%Z*'), k = fields[6] or '', a = tonumber(fields[8]) or 0,
+        p = tonumber(string.sub(level, 2)), due = 0,
     }
 end
 

@@ -1,0 +1,22 @@
+"""Work in the background that goes on whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+_log = logging.getLogger(__name__)
+
+REST = 1.0
+"""Seconds before work that failed begins again."""
+
+
+async def lasting(what: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Do work to its end, and again where it fails in a way that nobody thought of, which is logged."""
+    while True:
+        try:
+            return await work()
+        except Exception:  # noqa: BLE001 - whatever it is, consumers must not be left waiting for ever
+            _log.exception("%s failed; it begins again", what)
+            await asyncio.sleep(REST)
