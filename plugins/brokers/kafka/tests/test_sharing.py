@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from aats_broker_kafka import KafkaBroker
 from aats_broker_kafka import group as group_module
-from aats_broker_kafka.driver import TopicPartition
+from aats_broker_kafka.driver import Refused, TopicPartition
 from aats_broker_kafka.offsets import Start, starts
 
 from aats_core.broker import Subscription
@@ -130,6 +130,47 @@ def test_a_message_whose_partition_moves_stays_with_its_consumer(client: Opening
                 await first.publish_many(name, [Message("m", "after")] * 5)
                 for _ in range(5):
                     assert await take(late if (await peek(late)) else early) == "after"
+
+    asyncio.run(main())
+
+
+def test_what_is_in_hand_stays_there_while_the_group_is_shared_out_anew(
+    client: Opening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        name = topic()
+        async with client(partitions=1) as broker:
+            async with broker.subscribe(name, "g") as subscription, asyncio.timeout(PATIENCE):
+                await broker.publish_many(name, [Message("m", value) for value in range(2)])
+                first, second = await anext(subscription), await anext(subscription)
+                membership = broker._subscriptions._groups[f"g@{name}"].membership
+                ask, commit = membership._joining.ask_coordinator, membership.commit
+                joined, refused = asyncio.Event(), asyncio.Event()
+
+                async def ask_slowly(group: str, request: Any, what: str) -> Any:
+                    answer = await ask(group, request, what)
+                    if what == "join" and not answer.error_code:
+                        joined.set()
+                        await refused.wait()
+                    return answer
+
+                async def watch(offsets: Any) -> None:
+                    try:
+                        await commit(offsets)
+                    except Refused:
+                        refused.set()
+                        raise
+
+                monkeypatch.setattr(membership._joining, "ask_coordinator", ask_slowly)
+                monkeypatch.setattr(membership, "commit", watch)
+                membership.changed()
+                await joined.wait()
+                await first.ack()
+                assert refused.is_set(), "the group did not know of a generation that its member knows not yet"
+                await second.ack()
+            async with broker.subscribe(name, "g") as subscription:
+                await broker.publish(name, Message("m", "after"))
+                assert await take(subscription) == "after", "what was acknowledged came again"
 
     asyncio.run(main())
 

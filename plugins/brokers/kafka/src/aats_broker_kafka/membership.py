@@ -34,13 +34,14 @@ LOOK = 30.0
 TRUST = 0.7
 """The share of the session, since the last sign of life that was answered, in which nobody else owns a partition."""
 
-_EXPELLED = {errors.UnknownMemberIdError.errno, errors.IllegalGenerationError.errno}
+_EXPELLED = errors.UnknownMemberIdError.errno
 _MOVED = {
     errors.GroupCoordinatorNotAvailableError.errno,
     errors.NotCoordinatorForGroupError.errno,
     errors.GroupLoadInProgressError.errno,
 }
-_AGAIN = errors.RebalanceInProgressError.errno
+_AGAIN = {errors.RebalanceInProgressError.errno, errors.IllegalGenerationError.errno}
+"""The group is being shared out anew, or was while this was under way: the coordinator knows the member still."""
 _NAMED = 79  # MEMBER_ID_REQUIRED: the coordinator has given an id, to be joined with
 
 
@@ -138,26 +139,30 @@ class Membership:
 
     async def tell(self, offsets: dict[TopicPartition, tuple[int, str]]) -> Callable[[], Awaitable[None]]:
         """Send offsets with their notes, and return what awaits the answer; raises where that is not done at once."""
-        request = commit_request(self._group, self._generation, self._member, offsets)
+        member = self._member
+        request = commit_request(self._group, self._generation, member, offsets)
         answer = await self._plain.tell_coordinator(self._group, request, "commit")
 
         async def confirm() -> None:
             with translated("commit"):
                 answered = await answer
-            self._checked(answered)
+            self._checked(answered, member)
 
         return confirm
 
     async def commit(self, offsets: dict[TopicPartition, tuple[int, str]]) -> None:
         """Store offsets with their notes; raises where that is not certain, `Refused` where others may own them."""
-        request = commit_request(self._group, self._generation, self._member, offsets)
-        self._checked(await self._plain.ask_coordinator(self._group, request, "commit"))
+        member = self._member
+        request = commit_request(self._group, self._generation, member, offsets)
+        self._checked(await self._plain.ask_coordinator(self._group, request, "commit"), member)
 
-    def _checked(self, answer: Any) -> None:
+    def _checked(self, answer: Any, member: str) -> None:
+        """Raise where a commit of that member was refused."""
         try:
             check_commit(answer, self._group)
         except Refused as error:
-            self._refused(error)
+            if error.code != _EXPELLED or member == self._member:
+                self._refused(error)
             raise
 
     async def _join(self) -> None:
@@ -222,7 +227,7 @@ class Membership:
                 raise
             except BrokerError:
                 continue
-            if answer.error_code == _AGAIN:
+            if answer.error_code in _AGAIN:
                 self._proved = sent
                 return
             self._check(answer.error_code, "heartbeat")
@@ -238,18 +243,19 @@ class Membership:
             raise Refused(code, f"{what} of group {self._group}")
 
     def _refused(self, error: Refused) -> None:
-        if error.code in _EXPELLED:
+        if error.code == _EXPELLED:
             self._expelled()
         elif error.code in _MOVED:
             self._plain.forget_coordinator(self._group)
             self._joining.forget_coordinator(self._group)
-        elif error.code != _AGAIN:
+        elif error.code not in _AGAIN:
             log.error("%s", error)
 
     def _expelled(self) -> None:
         self._member, self._generation, self._leads = "", -1, False
         self._again.set()
         if self.owned:
+            log.warning("group %s took this client for dead; what it has in hand is delivered again", self._group)
             self.owned = set()
             self._owner.lost()
 
