@@ -2,5 +2,6 @@
 
 from aats_store_postgres.notifications import Notification, PostgresNotifications
 from aats_store_postgres.store import PostgresStore
+from aats_store_postgres.tables import PostgresTables
 
-__all__ = ["Notification", "PostgresNotifications", "PostgresStore"]
+__all__ = ["Notification", "PostgresNotifications", "PostgresStore", "PostgresTables"]

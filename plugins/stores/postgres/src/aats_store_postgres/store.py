@@ -27,6 +27,7 @@ from aats_store_postgres.records import PostgresRecords
 from aats_store_postgres.servertime import ServerTime
 from aats_store_postgres.session import Session
 from aats_store_postgres.settings import PostgresSettings
+from aats_store_postgres.tables import PostgresTables
 
 log = logging.getLogger("aats.store.postgres")
 
@@ -58,6 +59,7 @@ class PostgresStore(Store):
             PostgresKeyValues(self._pool, locks, self._time, space, info.namespace),
             PostgresGraph(self._pool, space, info.namespace),
             PostgresNotifications(self._pool, self._listener),
+            PostgresTables(self._pool, self._records, self._catalog, self._time),
         )
         self._expiry = Expiry(self._pool, self._catalog, clock, self._time)
         self._sweeping: asyncio.Task[None] | None = None
