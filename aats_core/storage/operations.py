@@ -16,7 +16,7 @@ from aats_core.message import new_id
 from aats_core.query import Changes, Clause, parse_filter, parse_projection, parse_sort, parse_update, project
 from aats_core.query.values import normal
 from aats_core.storage.collection import check_name
-from aats_core.storage.queries import Beginning, Order, Queries, beginning
+from aats_core.storage.queries import Beginning, Order, Queries
 from aats_core.store import Document, Filter, Records, RecordStore, UpdateResult
 
 Q = TypeVar("Q")
@@ -75,7 +75,7 @@ class CheckedReads(ABC, Generic[Q]):
 
     async def aggregate(self, collection: str, pipeline: Sequence[Mapping[str, Any]]) -> list[Document]:
         """Run the documents of a collection through a pipeline of stages and return what comes out."""
-        return await self._aggregate(check_name(collection), beginning(pipeline, self._queries))
+        return await self._aggregate(check_name(collection), self._queries.begin(pipeline))
 
     def _now(self) -> datetime:
         """Return the time in UTC, to the millisecond."""
