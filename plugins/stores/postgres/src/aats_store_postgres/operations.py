@@ -15,7 +15,7 @@ from aats_core.storage.queries import Beginning, Order
 from aats_core.store import Document, UpdateResult
 from aats_store_postgres import changes, grouping, reading
 from aats_store_postgres.catalog import Collection
-from aats_store_postgres.changes import Row, row_of
+from aats_store_postgres.changes import row_of
 from aats_store_postgres.queries import Query
 from aats_store_postgres.session import Session
 
@@ -68,12 +68,9 @@ class Operations(Reads, CheckedRecords[Query]):
     async def _change(self, name: str, change: Change[T]) -> T:
         """Return what a change within a transaction makes; where it raises, nothing has changed."""
 
-    @abstractmethod
-    async def _insert_rows(self, name: str, rows: Sequence[Row]) -> None:
-        """Write new documents, all or none."""
-
     async def _insert(self, name: str, documents: Sequence[Document]) -> None:
-        await self._insert_rows(name, [row_of(document) for document in documents])
+        rows = [row_of(document) for document in documents]
+        await self._change(name, lambda session, known: changes.insert(session, known, rows))
 
     async def _update(self, name: str, updating: Updating[Query]) -> UpdateResult:
         return await self._change(name, lambda session, known: changes.update(session, known, updating))

@@ -26,7 +26,7 @@ from aats_core.store import (
 from aats_store_postgres import batches, changes, indexes
 from aats_store_postgres.batches import Call, Changing, Deleting, Putting, Requiring, Step
 from aats_store_postgres.catalog import Catalog, Collection
-from aats_store_postgres.changes import Row, row_of
+from aats_store_postgres.changes import row_of
 from aats_store_postgres.operations import Change, Operations, Read
 from aats_store_postgres.points import Points
 from aats_store_postgres.pool import Pool
@@ -94,17 +94,15 @@ class PostgresRecords(Operations, CheckedRecordStore[Query]):
 
         return await self._pool.run(work)
 
-    async def _insert_rows(self, name: str, rows: Sequence[Row]) -> None:
-        if len(rows) <= _FEW:
-            await self._batches.do([Putting(name, row, new=True) for row in rows])
-            return
-        collection = await self._made(name)
-        if collection.is_checked:
-            await self._change(name, lambda session, known: changes.insert(session, known, rows))
+    async def _insert(self, name: str, documents: Sequence[Document]) -> None:
+        if len(documents) <= _FEW:
+            await self._batches.do([Putting(name, row_of(document), new=True) for document in documents])
+        elif (await self._made(name)).is_checked:
+            await super()._insert(name, documents)
         else:
 
             async def work(session: Session) -> None:
-                await changes.copy(session, await self._known(session, name), rows)
+                await changes.copy(session, await self._known(session, name), documents)
 
             await self._pool.run(work)
 
