@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from aats_core.message import new_id
 from aats_core.query import Changes, Clause, parse_filter, parse_projection, parse_sort, parse_update, project
 from aats_core.query.values import normal
 from aats_core.storage.collection import check_name
-from aats_core.storage.queries import Beginning, Order, Queries, beginning
+from aats_core.storage.queries import Beginning, Order, Queries
 from aats_core.store import Document, Filter, Records, RecordStore, UpdateResult
 
 Q = TypeVar("Q")
@@ -32,28 +32,16 @@ class Updating(msgspec.Struct, Generic[Q], frozen=True):
     limit: int | None = None
 
 
-class CheckedRecords(Records, Generic[Q]):
-    """Operations on documents, of which a subclass does what only it can, given checked names and queries."""
+class CheckedReads(ABC, Generic[Q]):
+    """The operations of `Records` that change nothing, of which a subclass does what only it can."""
 
     def __init__(self, queries: Queries[Q], clock: Clock) -> None:
         self._queries = queries
         self._clock = clock
 
     @abstractmethod
-    async def _insert(self, name: str, documents: Sequence[Document]) -> None:
-        """Write new documents, each with an `_id`; all or none."""
-
-    @abstractmethod
     async def _find(self, name: str, query: Q, order: Order, limit: int | None, skip: int) -> list[Document]:
         """Return the documents that match, in that order."""
-
-    @abstractmethod
-    async def _update(self, name: str, updating: Updating[Q]) -> UpdateResult:
-        """Change documents, or make one."""
-
-    @abstractmethod
-    async def _delete(self, name: str, query: Q) -> int:
-        """Delete the documents that match and return how many there were."""
 
     @abstractmethod
     async def _count(self, name: str, query: Q) -> int:
@@ -62,14 +50,6 @@ class CheckedRecords(Records, Generic[Q]):
     @abstractmethod
     async def _aggregate(self, name: str, begin: Beginning[Q]) -> list[Document]:
         """Return what comes out of a pipeline."""
-
-    async def insert(self, collection: str, *documents: Document) -> list[Any]:
-        """Write new documents, all or none, and return their ids."""
-        check_name(collection)
-        complete = [with_id(document) for document in documents]
-        if complete:
-            await self._insert(collection, complete)
-        return [document["_id"] for document in complete]
 
     async def find(
         self,
@@ -88,6 +68,43 @@ class CheckedRecords(Records, Generic[Q]):
         _check_page(limit, skip)
         found = await self._find(check_name(collection), query, order, limit, skip)
         return found if kept is None else [project(document, kept) for document in found]
+
+    async def count(self, collection: str, filter: Filter | None = None) -> int:
+        """Return how many documents match."""
+        return await self._count(check_name(collection), self._queries.query(filter))
+
+    async def aggregate(self, collection: str, pipeline: Sequence[Mapping[str, Any]]) -> list[Document]:
+        """Run the documents of a collection through a pipeline of stages and return what comes out."""
+        return await self._aggregate(check_name(collection), self._queries.begin(pipeline))
+
+    def _now(self) -> datetime:
+        """Return the time in UTC, to the millisecond."""
+        now: datetime = normal(datetime.fromtimestamp(self._clock.time(), UTC))
+        return now
+
+
+class CheckedRecords(CheckedReads[Q], Records):
+    """Operations on documents, of which a subclass does what only it can, given checked names and queries."""
+
+    @abstractmethod
+    async def _insert(self, name: str, documents: Sequence[Document]) -> None:
+        """Write new documents, each with an `_id`; all or none."""
+
+    @abstractmethod
+    async def _update(self, name: str, updating: Updating[Q]) -> UpdateResult:
+        """Change documents, or make one."""
+
+    @abstractmethod
+    async def _delete(self, name: str, query: Q) -> int:
+        """Delete the documents that match and return how many there were."""
+
+    async def insert(self, collection: str, *documents: Document) -> list[Any]:
+        """Write new documents, all or none, and return their ids."""
+        check_name(collection)
+        complete = [with_id(document) for document in documents]
+        if complete:
+            await self._insert(collection, complete)
+        return [document["_id"] for document in complete]
 
     async def update(
         self,
@@ -112,22 +129,9 @@ class CheckedRecords(Records, Generic[Q]):
         """Delete every document that matches and return how many there were."""
         return await self._delete(check_name(collection), self._queries.query(filter))
 
-    async def count(self, collection: str, filter: Filter | None = None) -> int:
-        """Return how many documents match."""
-        return await self._count(check_name(collection), self._queries.query(filter))
 
-    async def aggregate(self, collection: str, pipeline: Sequence[Mapping[str, Any]]) -> list[Document]:
-        """Run the documents of a collection through a pipeline of stages and return what comes out."""
-        return await self._aggregate(check_name(collection), beginning(pipeline, self._queries))
-
-    def _now(self) -> datetime:
-        """Return the time in UTC, to the millisecond."""
-        now: datetime = normal(datetime.fromtimestamp(self._clock.time(), UTC))
-        return now
-
-
-class CheckedRecordStore(CheckedRecords[Q], RecordStore):
-    """The same outside of transactions, where results can be streamed too."""
+class CheckedStream(CheckedReads[Q]):
+    """Reads outside of transactions, where results can be streamed too."""
 
     @abstractmethod
     def _stream(self, name: str, query: Q, order: Order) -> AsyncGenerator[Document, None]:
@@ -147,6 +151,10 @@ class CheckedRecordStore(CheckedRecords[Q], RecordStore):
         async with aclosing(self._stream(check_name(collection), query, order)) as found:
             async for document in found:
                 yield document if kept is None else project(document, kept)
+
+
+class CheckedRecordStore(CheckedRecords[Q], CheckedStream[Q], RecordStore):
+    """The same outside of transactions."""
 
 
 def with_id(document: Document) -> Document:

@@ -49,7 +49,7 @@ class StoredForm(ABC):
 
     def encode(self, value: Any, place: str = "document") -> str:
         """Return the stored form of a value; raises `InvalidDocument`, naming the place, for what no store keeps."""
-        if self._are_plain((value,), 0):
+        if _are_plain((value,), self._plain_below, 0):
             try:
                 text = _encode_json(value).decode()
             except UnicodeEncodeError:
@@ -67,30 +67,6 @@ class StoredForm(ABC):
         escape = self._escape
         return self._untagged(value) if MARK in text or (escape is not None and escape in text) else value
 
-    def _are_plain(self, values: Iterable[Any], depth: int) -> bool:
-        """Tell whether the encoder for JSON keeps all of these values, and what they hold, as they are."""
-        for value in values:
-            kind = value.__class__
-            if kind is str or kind is bool or value is None:
-                continue
-            if kind is int:
-                if not MIN_INT <= value <= MAX_INT:
-                    return False
-            elif kind is float:
-                if not -self._plain_below < value < self._plain_below:
-                    return False
-            elif kind is dict:
-                if depth > _SAFE_DEPTH or not self._is_plain_object(value, depth + 1):
-                    return False
-            elif (
-                (kind is not list and kind is not tuple) or depth > _SAFE_DEPTH or not self._are_plain(value, depth + 1)
-            ):
-                return False
-        return True
-
-    def _is_plain_object(self, value: dict[Any, Any], depth: int) -> bool:
-        return {*map(type, value)} <= _STRINGS and self._are_plain(value.values(), depth)
-
     def _tagged(self, value: Any) -> Any:
         kind = value.__class__
         if kind is dict:
@@ -106,6 +82,28 @@ class StoredForm(ABC):
         if kind is list:
             return [self._untagged(item) for item in value]
         return self.restored(value) if kind is str else value
+
+
+def _are_plain(values: Iterable[Any], below: float, depth: int) -> bool:  # noqa: C901 - what all writes wait for
+    """Tell whether the encoder for JSON keeps all of these values, and what they hold, as they are."""
+    for value in values:
+        kind = value.__class__
+        if kind is str or kind is bool or value is None:
+            continue
+        if kind is int:
+            if not MIN_INT <= value <= MAX_INT:
+                return False
+        elif kind is float:
+            if not -below < value < below:
+                return False
+        elif depth > _SAFE_DEPTH:
+            return False
+        elif kind is dict:
+            if not {*map(type, value)} <= _STRINGS or not _are_plain(value.values(), below, depth + 1):
+                return False
+        elif (kind is not list and kind is not tuple) or not _are_plain(value, below, depth + 1):
+            return False
+    return True
 
 
 def date_text(value: Any) -> str:

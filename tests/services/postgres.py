@@ -92,6 +92,23 @@ class PostgresServer(Service):
         self._end(signal.SIGINT)
 
 
+class PostgresReplica(PostgresServer):
+    """A hot standby that follows another server, from a copy of it that the first start makes."""
+
+    def __init__(self, directory: Path, primary: PostgresServer) -> None:
+        super().__init__(directory)
+        self._primary = primary
+
+    def _init(self) -> None:
+        if _as_user():
+            shutil.chown(self.data, USER, USER)
+        program = str(PROGRAMS[-1] / "pg_basebackup")
+        options = ["-D", str(self.data), "-R", "-X", "stream", "-c", "fast", "-d", self._primary.url]
+        done = subprocess.run([*_as_user(), program, *options], cwd="/", capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise ServiceError(f"pg_basebackup failed:\n{done.stdout}{done.stderr}")
+
+
 def _as_user() -> list[str]:
     if os.getuid() != 0:
         return []

@@ -54,7 +54,7 @@ class Catalog:
 
     def __init__(self, space: str, namespace: str) -> None:
         self.space = space
-        self._namespace = namespace
+        self.namespace = namespace
         self._known: dict[str, Collection] = {}
 
     def get(self, name: str) -> Collection | None:
@@ -68,7 +68,7 @@ class Catalog:
     async def load(self, session: Session) -> None:
         """See all collections."""
         rows = await session.fetch(
-            f"SELECT id, name, generation, schema FROM {self.space}.collections WHERE namespace = $1", self._namespace
+            f"SELECT id, name, generation, schema FROM {self.space}.collections WHERE namespace = $1", self.namespace
         )
         self._known = {row[1]: Collection(row[0], row[1], _decode_schema(row[3]), self.space, row[2]) for row in rows}
 
@@ -80,7 +80,7 @@ class Catalog:
         """Return a collection, or None where there is none."""
         rows = await session.fetch(
             f"SELECT id, generation, schema FROM {self.space}.collections WHERE namespace = $1 AND name = $2",
-            self._namespace,
+            self.namespace,
             name,
         )
         if not rows:
@@ -98,22 +98,32 @@ class Catalog:
             schema = msgspec.json.encode(Schema()).decode()
             number = await session.value(
                 f"INSERT INTO {self.space}.collections (namespace, name, schema) VALUES ($1, $2, $3) RETURNING id",
-                self._namespace,
+                self.namespace,
                 name,
                 schema,
             )
             found = Collection(number, name, Schema(), self.space)
-            await session.run(
-                f'CREATE TABLE {found.table} (id text COLLATE "C" PRIMARY KEY, body text NOT NULL,'
-                f" doc jsonb NOT NULL GENERATED ALWAYS AS (body::jsonb) STORED);"
-                f"COMMENT ON TABLE {found.table} IS 'documents of {self._namespace}.{name}'"
-            )
+            await self.make_table(session, found)
         await session.run("COMMIT")
         self._known[name] = found
         return found
 
+    async def make_table(self, session: Session, collection: Collection, tail: str = "") -> None:
+        """Make the table of a collection."""
+        await session.run(
+            f'CREATE TABLE {collection.table} (id text COLLATE "C" PRIMARY KEY, body text NOT NULL,'
+            f" doc jsonb NOT NULL GENERATED ALWAYS AS (body::jsonb) STORED){tail};"
+            f"COMMENT ON TABLE {collection.table} IS 'documents of {self.namespace}.{collection.name}'"
+        )
+
     async def replace(self, session: Session, changed: Collection) -> Collection:
         """Write the changed schema of a collection, whose table gets its next name; within a transaction."""
+        new = await self.renew(session, changed)
+        await session.run(f"ALTER TABLE {changed.table} RENAME TO {new.bare_table}")
+        return new
+
+    async def renew(self, session: Session, changed: Collection) -> Collection:
+        """Write the changed schema of a collection and return its next generation, whose table is still to be made."""
         new = msgspec.structs.replace(changed, generation=changed.generation + 1)
         await session.fetch(
             f"UPDATE {self.space}.collections SET schema = $1, generation = $2 WHERE id = $3",
@@ -121,5 +131,4 @@ class Catalog:
             new.generation,
             new.id,
         )
-        await session.run(f"ALTER TABLE {changed.table} RENAME TO {new.bare_table}")
         return new

@@ -66,20 +66,24 @@ async def insert(session: Session, collection: Collection, rows: Sequence[Row]) 
         raise duplicate(collection, rows, error) from error
 
 
-async def copy(session: Session, collection: Collection, rows: Sequence[Row]) -> None:
-    """Write many new documents into a collection that does not check them; raises `DuplicateKey`."""
+async def copy(session: Session, collection: Collection, documents: Sequence[Document]) -> None:
+    """Write many new documents into a collection that does not check them; raises `DuplicateKey`.
+
+    The server works on the first of them while the next are encoded.
+    """
+    rows = map(row_of, documents)
     try:
         await session.connection.copy_records_to_table(
             collection.bare_table,
             schema_name=collection.space,
             columns=("id", "body"),
-            records=[(row.key, row.body) for row in rows],
+            records=((row.key, row.body) for row in rows),
         )
     except asyncpg.UniqueViolationError as error:
-        raise duplicate(collection, rows, error) from error
+        raise duplicate(collection, map(row_of, documents), error) from error
 
 
-def duplicate(collection: Collection, rows: Sequence[Row], error: asyncpg.UniqueViolationError) -> DuplicateKey:
+def duplicate(collection: Collection, rows: Iterable[Row], error: asyncpg.UniqueViolationError) -> DuplicateKey:
     """Return the error that names the `_id` that exists already."""
     detail = error.detail or ""
     which = next((repr(decode(row.body)["_id"]) for row in rows if f"=({row.key})" in detail), "one of these")

@@ -1,4 +1,4 @@
-"""Deletes what has expired."""
+"""Deletes what has expired, and makes room for what comes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from aats_core.clock import Clock
 from aats_core.query.values import normal
-from aats_store_postgres import changes, keyvalue
+from aats_store_postgres import changes, keyvalue, partitions
 from aats_store_postgres.catalog import Catalog, Collection
 from aats_store_postgres.pool import Pool
 from aats_store_postgres.queries import make_queries
@@ -31,6 +31,7 @@ class Expiry:
     async def _sweep(self, session: Session) -> None:
         await keyvalue.sweep(session, self._catalog.space, self._time.now())
         await self._catalog.load(session)
+        await partitions.extend(session, self._catalog, datetime.fromtimestamp(self._time.now(), UTC))
         now = datetime.fromtimestamp(self._clock.time(), UTC)
         for collection in self._catalog.all():
             for field, seconds in collection.expiries:

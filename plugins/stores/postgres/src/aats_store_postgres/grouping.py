@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
+import asyncpg
 import msgspec
 
 from aats_core.query.expressions import Expression, Field, Literal
@@ -18,7 +20,7 @@ from aats_store_postgres.catalog import Collection
 from aats_store_postgres.codec import decode, unescaped
 from aats_store_postgres.expressions import is_expressible, target_at
 from aats_store_postgres.queries import Query
-from aats_store_postgres.session import Session
+from aats_store_postgres.session import Row, Session
 
 _NUMERIC = ("$sum", "$avg")
 _EXTREME = ("$min", "$max")
@@ -47,6 +49,7 @@ class _Column(msgspec.Struct, frozen=True):
 
     values: tuple[str, ...]
     accumulator: str
+    number: str = ""
     doubt: str = ""
     constant: int = 1
 
@@ -54,8 +57,7 @@ class _Column(msgspec.Struct, frozen=True):
 class _Fields:
     """The fields that a group is made of: for each its type `t`, text `s`, number `n`, and whether it is in doubt `d`.
 
-    In doubt is a value that JSON does not compare or add up as MongoDB does. Each level of the query computes from the
-    one below, so that nothing is taken out of a document twice.
+    In doubt is a value that JSON does not compare or add up as MongoDB does.
     """
 
     def __init__(self) -> None:
@@ -66,12 +68,29 @@ class _Fields:
         return self._paths.setdefault(path, len(self._paths))
 
     @property
+    def are_near(self) -> bool:
+        """Whether no array can lie on the way to one of them."""
+        return all(len(path) == 1 for path in self._paths)
+
+    @property
     def doubts(self) -> list[str]:
         """The columns that tell of doubt."""
         return [f"d{number}" for number in self._paths.values()]
 
+    def near_source(self, table: str, where: str) -> str:
+        """Return the query that has types, texts and numbers, and fails where one that is asked for is no number."""
+        columns = ["1"]
+        for path, number in self._paths.items():
+            target = target_at(path)
+            columns += [f"jsonb_typeof({target.json}) AS t{number}", f"{target.full} AS s{number}"]
+            columns.append(f"{target.json}::numeric AS n{number}")
+        return f"(SELECT {', '.join(columns)} FROM {table} WHERE {where}) AS fields"
+
     def source(self, table: str, where: str) -> str:
-        """Return the query that has all those columns."""
+        """Return the query that has all those columns.
+
+        Each of its levels computes from the one below, so that nothing is taken out of a document twice.
+        """
         values, columns = ["1"], ["1"]
         for path, number in self._paths.items():
             target = target_at(path)
@@ -106,13 +125,33 @@ async def _grouped(session: Session, collection: Collection, query: Query, stage
         key = fields.number_of(path)
         by = (f"coalesce(t{key}, 'null')", f"s{key}")
         groups = f"GROUP BY {', '.join(by)}"
-    doubt = " OR ".join(fields.doubts + [column.doubt for column in known if column.doubt]) or "FALSE"
-    selected = ", ".join(
-        (*by, f"count(*) FILTER (WHERE {doubt})", *(each for column in known for each in column.values))
-    )
-    source = fields.source(collection.table, query.where(collection))
-    rows = await session.fetch(f"SELECT {selected} FROM {source} {groups}", *query.parameters)
-    return None if any(row[2] for row in rows) else [_group(stage, known, row) for row in rows]
+    where = collection.table, query.where(collection)
+    values = [each for column in known for each in column.values]
+
+    async def fetch(doubt: str, source: str) -> list[Row]:
+        return await session.fetch(
+            f"SELECT {', '.join((*by, doubt, *values))} FROM {source} {groups}", *query.parameters
+        )
+
+    rows = None
+    if fields.are_near and not session.connection.is_in_transaction():
+        scales = [f"coalesce(scale(sum({column.number})), 0)" for column in known if column.number]
+        with contextlib.suppress(asyncpg.DataError):  # some value is no number, which is a matter of types
+            rows = await fetch(" + ".join(scales) or "0", fields.near_source(*where))
+    if rows is None:
+        doubt = " OR ".join(fields.doubts + [column.doubt for column in known if column.doubt]) or "FALSE"
+        rows = await fetch(f"count(*) FILTER (WHERE {doubt})", fields.source(*where))
+    return None if any(map(_is_doubtful, rows)) else [_group(stage, known, row) for row in rows]
+
+
+def _is_doubtful(row: Row) -> bool:
+    """Tell whether a row is not what MongoDB would make of its group, or is only part of it."""
+    kind, text, doubt = row[0], row[1], row[2]
+    return bool(doubt) or kind in ("object", "array") or _is_tagged(kind, text) or (kind == "number" and "." in text)
+
+
+def _is_tagged(kind: str, text: str) -> bool:
+    return kind == "string" and text.startswith(MARK)
 
 
 def _group(stage: Group, columns: list[_Column], row: Any) -> Document:
@@ -156,6 +195,7 @@ def _column(accumulator: str, expression: Expression, fields: _Fields) -> _Colum
         return None
     number = fields.number_of(path)
     if accumulator in _EXTREME:
-        return _Column((f"{accumulator[1:]}(n{number})",), accumulator, f"t{number} NOT IN ('number', 'null')")
+        doubt = f"t{number} NOT IN ('number', 'null')"
+        return _Column((f"{accumulator[1:]}(n{number})",), accumulator, f"n{number}", doubt)
     values = (f"sum(n{number})", f"count(n{number})")
-    return _Column(values if accumulator == "$avg" else values[:1], accumulator)
+    return _Column(values if accumulator == "$avg" else values[:1], accumulator, f"n{number}")

@@ -45,12 +45,17 @@ async def ensure(session: Session, catalog: Catalog, name: str, schema: Schema) 
     merged = extended(old.schema, schema)
     if merged != old.schema:
         new = await catalog.replace(session, msgspec.structs.replace(old, schema=merged))
-        await _make_ordered(session, old, new)
-        await _make_text(session, old, new)
-        if new.unique != old.unique:
-            await unique.rebuild(session, new)
+        await make(session, old, new)
     await session.run("COMMIT")
     await catalog.find(session, name)
+
+
+async def make(session: Session, old: Collection, new: Collection) -> None:
+    """Make the indexes that a collection had not before."""
+    await _make_ordered(session, old, new)
+    await _make_text(session, old, new)
+    if new.unique != old.unique:
+        await unique.rebuild(session, new)
 
 
 async def _make_ordered(session: Session, old: Collection, new: Collection) -> None:

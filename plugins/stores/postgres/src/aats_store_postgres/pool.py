@@ -39,9 +39,11 @@ _CLOSING = 5.0
 class Pool:
     """Hands out sessions and takes them back, from `open` to `close`; those who wait are served in their order."""
 
-    def __init__(self, settings: PostgresSettings) -> None:
+    def __init__(self, settings: PostgresSettings, *, replica: bool = False) -> None:
+        """With `replica`, the server may be one that can only be read, and is given up as soon as it is away."""
         self._settings = settings
-        self._breaker = Breaker(settings.timeout)
+        self._breaker = Breaker(0.0 if replica else settings.timeout)
+        self._wanted = "any" if replica else "read-write"
         self._idle: list[Connection] = []
         self._waiting: deque[asyncio.Future[Connection | None]] = deque()
         self._count = 0
@@ -68,8 +70,7 @@ class Pool:
 
         Raises `StoreUnavailable` where it does not, and `SettingsError` for files that cannot be used.
         """
-        self.address = _address(self._settings)
-        self._closed = False
+        self.prepare()
         try:
             async with asyncio.timeout(self._settings.timeout):
                 self.release(await self.acquire())
@@ -79,6 +80,11 @@ class Pool:
         except BaseException:
             self._closed = True
             raise
+
+    def prepare(self) -> None:
+        """Be ready to connect; raises `SettingsError` for files that cannot be used."""
+        self.address = {**_address(self._settings), "target_session_attrs": self._wanted}
+        self._closed = False
 
     async def close(self) -> None:
         """Close the connections that are idle; those in use are closed when they come back."""
@@ -306,7 +312,7 @@ class Pool:
 def _address(settings: PostgresSettings) -> dict[str, Any]:
     """Return where the server is and how it is spoken to, as the driver takes it."""
     tls = {} if settings.tls is None else {"ssl": settings.tls.context()}
-    return {"dsn": settings.dsn.get_secret_value(), "target_session_attrs": "read-write", **tls}
+    return {"dsn": settings.dsn.get_secret_value(), **tls}
 
 
 async def _connect(settings: PostgresSettings, address: dict[str, Any]) -> Connection:

@@ -6,8 +6,6 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TypeVar
 
-import asyncpg
-
 from aats_core.batching import Batcher
 from aats_core.clock import Clock
 from aats_core.errors import DuplicateKey, StoreError
@@ -25,16 +23,16 @@ from aats_core.store import (
     UpdateResult,
     Write,
 )
-from aats_store_postgres import batches, changes, indexes, reading
+from aats_store_postgres import batches, changes, indexes
 from aats_store_postgres.batches import Call, Changing, Deleting, Putting, Requiring, Step
 from aats_store_postgres.catalog import Catalog, Collection
-from aats_store_postgres.changes import Row, row_of
-from aats_store_postgres.failures import translate
+from aats_store_postgres.changes import row_of
 from aats_store_postgres.operations import Change, Operations, Read
 from aats_store_postgres.points import Points
 from aats_store_postgres.pool import Pool
 from aats_store_postgres.queries import Query, make_queries
 from aats_store_postgres.session import Session
+from aats_store_postgres.sources import Source
 from aats_store_postgres.transaction import Transaction
 
 T = TypeVar("T")
@@ -55,10 +53,11 @@ _UPSERTS = 3
 class PostgresRecords(Operations, CheckedRecordStore[Query]):
     """Documents in a PostgreSQL database."""
 
-    def __init__(self, pool: Pool, catalog: Catalog, clock: Clock, transaction_timeout: float) -> None:
+    def __init__(self, pool: Pool, catalog: Catalog, source: Source, clock: Clock, transaction_timeout: float) -> None:
         super().__init__(make_queries(), clock)
         self._pool = pool
         self._catalog = catalog
+        self._source = source
         self._transaction_timeout = transaction_timeout
         self._points = Points(pool, catalog)
         self._batches: Batcher[Call, None] = Batcher(self._write_batch, lanes=_LANES)
@@ -95,17 +94,15 @@ class PostgresRecords(Operations, CheckedRecordStore[Query]):
 
         return await self._pool.run(work)
 
-    async def _insert_rows(self, name: str, rows: Sequence[Row]) -> None:
-        if len(rows) <= _FEW:
-            await self._batches.do([Putting(name, row, new=True) for row in rows])
-            return
-        collection = await self._made(name)
-        if collection.is_checked:
-            await self._change(name, lambda session, known: changes.insert(session, known, rows))
+    async def _insert(self, name: str, documents: Sequence[Document]) -> None:
+        if len(documents) <= _FEW:
+            await self._batches.do([Putting(name, row_of(document), new=True) for document in documents])
+        elif (await self._made(name)).is_checked:
+            await super()._insert(name, documents)
         else:
 
             async def work(session: Session) -> None:
-                await changes.copy(session, await self._known(session, name), rows)
+                await changes.copy(session, await self._known(session, name), documents)
 
             await self._pool.run(work)
 
@@ -137,23 +134,10 @@ class PostgresRecords(Operations, CheckedRecordStore[Query]):
         return await super()._find(name, query, order, limit, skip)
 
     async def _read(self, name: str, read: Read[T]) -> T:
-        async def work(session: Session) -> T:
-            return await read(session, self._catalog.get(name) or await self._catalog.find(session, name))
+        return await self._source.read(name, read)
 
-        return await self._pool.run(work, repeatable=True)
-
-    async def _stream(self, name: str, query: Query, order: Order) -> AsyncGenerator[Document, None]:
-        """Yield the documents that match as one snapshot has them; each batch may take as long as any call."""
-        session = await self._pool.begin("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        try:
-            known = self._catalog.get(name) or await self._catalog.find(session, name)
-            async for document in reading.stream(session, known, query, order, self._pool.timeout):
-                yield document
-            await session.run("COMMIT")
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-            raise translate(error, self._pool.place) from error
-        finally:
-            self._pool.release(session)
+    def _stream(self, name: str, query: Query, order: Order) -> AsyncGenerator[Document, None]:
+        return self._source.stream(name, query, order)
 
     # Collections
 

@@ -21,6 +21,20 @@ class PostgresSettings(StoreSettings):
             examples=["postgresql://aats:secret@db1.internal,db2.internal/aats?sslmode=verify-full"],
         ),
     ] = SecretStr("postgresql://localhost/postgres")
+    replicas: Annotated[
+        tuple[SecretStr, ...],
+        Field(
+            description="Servers that follow the one of `dsn`; agents that may read what is a little old are answered "
+            "by them.",
+            examples=[["postgresql://aats:secret@db2.internal/aats"]],
+        ),
+    ] = ()
+    replica_lag: Annotated[
+        Seconds,
+        Field(
+            gt=0, description="How old what a replica tells may be; one further behind is left out.", examples=["5s"]
+        ),
+    ] = 10.0
     db_schema: Annotated[
         str,
         Field(

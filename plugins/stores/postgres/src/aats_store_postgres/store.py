@@ -24,9 +24,12 @@ from aats_store_postgres.locks import PostgresLocks
 from aats_store_postgres.notifications import Listener, PostgresNotifications
 from aats_store_postgres.pool import Pool
 from aats_store_postgres.records import PostgresRecords
+from aats_store_postgres.replicas import PostgresReplicas
 from aats_store_postgres.servertime import ServerTime
 from aats_store_postgres.session import Session
 from aats_store_postgres.settings import PostgresSettings
+from aats_store_postgres.sources import Source
+from aats_store_postgres.tables import PostgresTables
 
 log = logging.getLogger("aats.store.postgres")
 
@@ -50,7 +53,9 @@ class PostgresStore(Store):
         self._catalog = Catalog(space, info.namespace)
         self._pool.on_stale = self._catalog.forget
         self._time = ServerTime(clock)
-        self._records = PostgresRecords(self._pool, self._catalog, clock, settings.transaction_timeout)
+        source = Source(self._pool, self._catalog)
+        self._records = PostgresRecords(self._pool, self._catalog, source, clock, settings.transaction_timeout)
+        self._replicas = PostgresReplicas(settings, info.namespace, source, clock)
         self._listener = Listener(self._pool)
         locks = PostgresLocks(self._pool, self._listener, clock, self._time, space, info.namespace)
         self._capabilities = (
@@ -58,6 +63,8 @@ class PostgresStore(Store):
             PostgresKeyValues(self._pool, locks, self._time, space, info.namespace),
             PostgresGraph(self._pool, space, info.namespace),
             PostgresNotifications(self._pool, self._listener),
+            self._replicas,
+            PostgresTables(self._pool, self._records, self._catalog, self._time),
         )
         self._expiry = Expiry(self._pool, self._catalog, clock, self._time)
         self._sweeping: asyncio.Task[None] | None = None
@@ -81,6 +88,7 @@ class PostgresStore(Store):
             await self._pool.close()
             raise
         self._native = await asyncpg.create_pool(**self._pool.address, min_size=0, max_size=_NATIVE_CONNECTIONS)
+        self._replicas.open()
         self._sweeping = asyncio.create_task(
             sweep_regularly(self._expiry.sweep, self._clock, self._settings.expiry_interval, log)
         )
@@ -102,6 +110,7 @@ class PostgresStore(Store):
         await asyncio.wait([sweeping])
         await self._records.drain()
         await self._listener.close()
+        await self._replicas.close()
         await self._pool.close()
         self._native.terminate()
 
@@ -115,7 +124,8 @@ class PostgresStore(Store):
             return Health(HealthStatus.DOWN, str(error))
         if read_only:
             return Health(HealthStatus.DOWN, f"{self._pool.place}: can only be read; name the primary in `dsn`")
-        return Health()
+        unused = "; ".join(self._replicas.unused)
+        return Health(HealthStatus.DEGRADED, unused) if unused else Health()
 
     @property
     def native(self) -> Any:

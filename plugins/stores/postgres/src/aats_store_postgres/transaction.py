@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import TypeAlias, TypeVar
@@ -14,9 +14,7 @@ from aats_core.clock import Clock
 from aats_core.errors import StoreError, StoreUnavailable
 from aats_core.storage.queries import Queries
 from aats_core.store import Records
-from aats_store_postgres import changes
 from aats_store_postgres.catalog import Collection
-from aats_store_postgres.changes import Row
 from aats_store_postgres.failures import is_lost, translate
 from aats_store_postgres.operations import Change, Operations, Read
 from aats_store_postgres.pool import Pool
@@ -139,6 +137,3 @@ class _InTransaction(Operations):
     async def _change(self, name: str, change: Change[T]) -> T:
         known = await self._made(name)
         return await self._transaction.run(lambda session: change(session, known), changes=True)
-
-    async def _insert_rows(self, name: str, rows: Sequence[Row]) -> None:
-        await self._change(name, lambda session, known: changes.insert(session, known, rows))
