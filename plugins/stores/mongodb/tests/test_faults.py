@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import warnings
 from contextlib import asynccontextmanager
 
 import pytest
@@ -19,13 +17,10 @@ from tests.services.proxy import Fault, FaultProxy
 DRIVERS = ("pymongo", "motor")
 
 
-@pytest.fixture(autouse=True)
-def _forget_sockets_of_the_driver():
-    """Let go of sockets that PyMongo does not close where it is cancelled while it connects, without a warning."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+    pytest.mark.usefixtures("forgotten_sockets"),
+]
 
 
 @asynccontextmanager

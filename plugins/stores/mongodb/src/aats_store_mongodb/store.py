@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from pymongo.errors import PyMongoError
+from pymongo.errors import ConnectionFailure, PyMongoError
 
 from aats_core.clock import Clock
 from aats_core.errors import StoreError, StoreUnavailable
@@ -49,7 +49,7 @@ class MongoStore(Store):
         driver = self._open()
         try:
             with translated("MongoDB"):
-                await driver.client.admin.command("ping")
+                await self._reach(driver)
                 self._database.open(driver)
                 await self._database.validators.load()
                 await self._values.prepare()
@@ -57,6 +57,17 @@ class MongoStore(Store):
             await driver.close()
             raise
         self._driver = driver
+
+    async def _reach(self, driver: Driver) -> None:
+        try:
+            await driver.client.admin.command("ping")
+        except ConnectionFailure as error:
+            tls = self._settings.tls
+            if tls is not None and tls.certificate is None:  # a server that misses one closes without a word
+                raise StoreUnavailable(
+                    f"MongoDB: cannot be reached; if the servers ask for a certificate, set `tls.certificate` ({error})"
+                ) from error
+            raise
 
     def _open(self) -> Driver:
         settings, milliseconds = self._settings, round(self._settings.timeout * 1000)
