@@ -32,6 +32,10 @@ class Driver(ABC):
         """Return what comes out of a pipeline."""
 
     @abstractmethod
+    async def watch(self, collection: Any, pipeline: Sequence[Mapping[str, Any]], **options: Any) -> tuple[Any, Any]:
+        """Open a change stream; returns it, and a change that was read with that or None."""
+
+    @abstractmethod
     async def close(self) -> None:
         """Close all connections."""
 
@@ -50,6 +54,10 @@ class PymongoDriver(Driver):
     async def aggregate(self, collection: Any, pipeline: Sequence[Mapping[str, Any]], session: Any) -> list[Document]:
         """Return what comes out of a pipeline."""
         return await documents(await collection.aggregate_raw_batches(pipeline, session=session))
+
+    async def watch(self, collection: Any, pipeline: Sequence[Mapping[str, Any]], **options: Any) -> tuple[Any, Any]:
+        """Open a change stream."""
+        return await collection.watch(pipeline, **options), None
 
     async def close(self) -> None:
         """Close all connections."""
@@ -70,6 +78,11 @@ class MotorDriver(Driver):
     async def aggregate(self, collection: Any, pipeline: Sequence[Mapping[str, Any]], session: Any) -> list[Document]:
         """Return what comes out of a pipeline."""
         return await documents(collection.aggregate_raw_batches(pipeline, session=session))
+
+    async def watch(self, collection: Any, pipeline: Sequence[Mapping[str, Any]], **options: Any) -> tuple[Any, Any]:
+        """Open a change stream, which Motor does when it is first asked for a change."""
+        stream = collection.watch(pipeline, **options)
+        return stream, await stream.try_next()
 
     async def close(self) -> None:
         """Close all connections."""

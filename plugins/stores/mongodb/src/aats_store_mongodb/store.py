@@ -14,6 +14,8 @@ from aats_core.health import Health, HealthStatus
 from aats_core.settings import TeamInfo
 from aats_core.store import Capability, Store
 from aats_core.tls import TlsSettings
+from aats_store_mongodb.changes import MongoChanges
+from aats_store_mongodb.collections import MongoCollections
 from aats_store_mongodb.database import Database
 from aats_store_mongodb.driver import Driver, open_driver
 from aats_store_mongodb.failures import NO_REPLICA_SET, translated
@@ -36,13 +38,15 @@ class MongoStore(Store):
         self._clock = clock
         self._database = Database(settings, info.namespace, clock)
         self._records = MongoRecords(self._database)
+        self._changes = MongoChanges(self._database)
+        self._collections = MongoCollections(self._database)
         self._values = MongoKeyValues(self._database, MongoLocks(self._database, clock))
         self._driver: Driver | None = None
 
     @property
     def capabilities(self) -> Sequence[Capability]:
-        """Records and key-values."""
-        return (self._records, self._values)
+        """Records, key-values, and what only MongoDB has: change streams, time series and shards."""
+        return (self._records, self._values, self._changes, self._collections)
 
     async def connect(self) -> None:
         """Open the connections; raises `StoreUnavailable` where no server answers, or none is the primary."""
