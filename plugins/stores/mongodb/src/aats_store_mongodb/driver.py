@@ -20,7 +20,7 @@ class Driver(ABC):
         self.client = client
 
     @abstractmethod
-    async def start_session(self) -> Any:
+    async def start_session(self, **options: Any) -> Any:
         """Return a new session."""
 
     @abstractmethod
@@ -43,9 +43,9 @@ class Driver(ABC):
 class PymongoDriver(Driver):
     """PyMongo's own `AsyncMongoClient`."""
 
-    async def start_session(self) -> Any:
+    async def start_session(self, **options: Any) -> Any:
         """Return a new session."""
-        return self.client.start_session()
+        return self.client.start_session(**options)
 
     async def begin(self, session: Any, **options: Any) -> None:
         """Begin a transaction in a session."""
@@ -67,9 +67,9 @@ class PymongoDriver(Driver):
 class MotorDriver(Driver):
     """Motor, which has PyMongo's blocking client work in threads."""
 
-    async def start_session(self) -> Any:
+    async def start_session(self, **options: Any) -> Any:
         """Return a new session."""
-        return await self.client.start_session()
+        return await self.client.start_session(**options)
 
     async def begin(self, session: Any, **options: Any) -> None:
         """Begin a transaction in a session."""
