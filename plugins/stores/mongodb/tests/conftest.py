@@ -27,6 +27,14 @@ def server(service) -> Iterator[MongoServer]:
 
 
 @pytest.fixture
+def own_server(server: MongoServer) -> MongoServer:
+    """The same one, for tests that kill it."""
+    if server.given:
+        pytest.skip("the server that AATS_TEST_MONGODB_URL names is not ours to kill")
+    return server
+
+
+@pytest.fixture
 def make_store(server) -> Callable[..., MongoStore]:
     """Make unconnected stores on the server, or at another address."""
 

@@ -39,7 +39,7 @@ async def until(condition, patience=30.0):
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
-def test_what_was_confirmed_outlives_the_kill_of_the_server(server, make_store, driver):
+def test_what_was_confirmed_outlives_the_kill_of_the_server(own_server, make_store, driver):
     async def scenario():
         name = f"kill_{new_id()}"
         store = make_store(driver=driver, timeout=2)
@@ -56,11 +56,11 @@ def test_what_was_confirmed_outlives_the_kill_of_the_server(server, make_store, 
 
             writers = [asyncio.create_task(write()) for _ in range(4)]
             await until(lambda: asyncio.sleep(0, len(confirmed) >= 50))
-            await asyncio.to_thread(server.kill)
+            await asyncio.to_thread(own_server.kill)
             await asyncio.wait(writers, timeout=30)
             assert all(writer.done() for writer in writers), "a caller hangs"
             assert (await store.health()).status is HealthStatus.DOWN
-            await asyncio.to_thread(server.start)
+            await asyncio.to_thread(own_server.start)
 
             async def well():
                 return (await store.health()).status is HealthStatus.OK
@@ -74,10 +74,10 @@ def test_what_was_confirmed_outlives_the_kill_of_the_server(server, make_store, 
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
-def test_a_commit_whose_answer_is_lost_is_no_false_success_and_hangs_nobody(server, make_store, driver):
+def test_a_commit_whose_answer_is_lost_is_no_false_success_and_hangs_nobody(own_server, make_store, driver):
     async def scenario(proxy):
         name = f"half_{new_id()}"
-        url = server.address(proxy.port)
+        url = own_server.address(proxy.port)
         async with connected(make_store(url, driver=driver, timeout=2)) as records:
             await records.write([Put(name, {"_id": 0})])
             proxy.inject(Fault.HALF_OPEN)
@@ -95,14 +95,14 @@ def test_a_commit_whose_answer_is_lost_is_no_false_success_and_hangs_nobody(serv
             await until(works)
             assert await records.count(name, {"_id": {"$gt": 0}}) in (0, 2)
 
-    with FaultProxy(server.port) as proxy:
+    with FaultProxy(own_server.port) as proxy:
         asyncio.run(scenario(proxy))
 
 
-def test_connections_that_are_reset_are_made_again_unnoticed(server, make_store):
+def test_connections_that_are_reset_are_made_again_unnoticed(own_server, make_store):
     async def scenario(proxy):
         name = f"reset_{new_id()}"
-        async with connected(make_store(server.address(proxy.port))) as records:
+        async with connected(make_store(own_server.address(proxy.port))) as records:
             for number in range(5):
                 proxy.reset()
                 await records.insert(name, {"_id": number})
@@ -111,7 +111,7 @@ def test_connections_that_are_reset_are_made_again_unnoticed(server, make_store)
                 proxy.reset()
                 assert await records.count(name) == 3 * (number + 1)
 
-    with FaultProxy(server.port) as proxy:
+    with FaultProxy(own_server.port) as proxy:
         asyncio.run(scenario(proxy))
 
 

@@ -81,7 +81,7 @@ def test_a_stream_goes_on_after_the_token_that_was_kept(make_store, driver):
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
-def test_no_change_is_lost_or_repeated_where_the_server_is_killed_or_the_waiting_cancelled(server, make_store, driver):
+def test_no_change_is_lost_or_repeated_over_a_kill_or_where_waiting_is_cancelled(own_server, make_store, driver):
     async def scenario():
         name, count = f"outage_{new_id()}", 30
         async with opened(make_store(driver=driver, timeout=2)) as (records, changes, _):
@@ -96,8 +96,8 @@ def test_no_change_is_lost_or_repeated_where_the_server_is_killed_or_the_waiting
                 reading = asyncio.create_task(read())
                 for number in range(count):
                     if number == count // 2:
-                        await asyncio.to_thread(server.kill)
-                        await asyncio.to_thread(server.start)
+                        await asyncio.to_thread(own_server.kill)
+                        await asyncio.to_thread(own_server.start)
                     while True:
                         try:
                             await records.update(name, {"_id": number}, {"$set": {"a": 1}}, upsert=True)
