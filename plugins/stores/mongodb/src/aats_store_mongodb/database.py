@@ -93,7 +93,7 @@ class Database:
         """
         if not self._breaker.allows():
             raise StoreUnavailable(
-                f"{name}: MongoDB cannot be reached; start it, or check url ({self._breaker.reason})"
+                f"{name}: MongoDB cannot be reached; start it, or check `url` ({self._breaker.reason})"
             )
         begun = time.perf_counter()
         try:
