@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
+import pymongo
 from bson.errors import BSONError
 from pymongo import ReadPreference, WriteConcern
 from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
@@ -143,15 +144,20 @@ class Database:
         return made
 
     async def repeat(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Return what work returns, done again where its connection is lost; for what the driver does not repeat."""
-        until, wait = self._clock.monotonic() + self.timeout, _FIRST_WAIT
-        while True:
-            try:
-                return await work()
-            except AutoReconnect:
-                if self._clock.monotonic() > until:
-                    raise
-            wait = await self.pause(wait)
+        """Return what work returns, done again where its connection is lost, until the timeout is over.
+
+        For reads, and for what changes nothing when it is done again; the driver repeats those once or not at all.
+        """
+        wait = _FIRST_WAIT
+        with pymongo.timeout(self.timeout):
+            until = self._clock.monotonic() + self.timeout
+            while True:
+                try:
+                    return await work()
+                except AutoReconnect as error:
+                    if not is_lost(error) or self._clock.monotonic() + wait > until:
+                        raise
+                wait = await self.pause(wait)
 
     async def pause(self, wait: float) -> float:
         """Wait for about so many seconds and return how long to wait the next time."""

@@ -26,7 +26,7 @@ class MongoRecords(Operations, RecordStore):
         self._writer = Writer(database)
 
     async def _read(self, work: Callable[[Any], Awaitable[T]]) -> T:
-        return await work(None)
+        return await self._database.repeat(lambda: work(None))
 
     async def _change(self, name: str, work: Callable[[Any], Awaitable[T]], *, single: bool) -> T:
         """Have the server do it alone where it changes one document, and otherwise in a transaction."""
