@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.services.kafka import KafkaServer
-from tests.services.mongodb import MongoServer
+from tests.services.mongodb import MongoServer, MongoSet
 from tests.services.nats import NatsServer
 from tests.services.postgres import PostgresServer
 from tests.services.rabbitmq import RabbitServer
@@ -15,6 +15,7 @@ SERVERS: dict[str, type[Service]] = {
     for server in (
         KafkaServer,
         MongoServer,
+        MongoSet,
         NatsServer,
         PostgresServer,
         RabbitServer,
@@ -27,6 +28,7 @@ __all__ = [
     "SERVERS",
     "KafkaServer",
     "MongoServer",
+    "MongoSet",
     "NatsServer",
     "PostgresServer",
     "RabbitServer",

@@ -1,14 +1,17 @@
-"""MongoDB, as a replica set of one node, so that transactions and change streams work."""
+"""MongoDB, as a replica set of one node, so that transactions and change streams work, or of three."""
 
 from __future__ import annotations
 
 import importlib.util
+import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, ClassVar
 
 from pymongo import MongoClient
-from pymongo.errors import ConnectionFailure, OperationFailure
+from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
 
-from tests.services.service import Service
+from tests.services.service import POLL, Service, ServiceError
 
 SET = "aats"
 _NOT_INITIATED = 94
@@ -21,6 +24,8 @@ class MongoServer(Service):
     """
 
     name = "mongodb"
+    options: ClassVar[Mapping[str, Any]] = {}
+    """How a client has to connect to it."""
 
     @classmethod
     def missing(cls) -> str:
@@ -40,29 +45,115 @@ class MongoServer(Service):
 
     def answers(self) -> bool:
         """Make it a replica set at first; it answers once it is the primary."""
-        url = f"mongodb://127.0.0.1:{self.port}/?directConnection=true"
-        client: MongoClient[dict[str, object]] = MongoClient(url, serverSelectionTimeoutMS=200)
-        with client:
+        with self.client() as client:
             try:
                 hello = client.admin.command("hello")
                 if "setName" not in hello:
                     self._initiate(client)
-            except ConnectionFailure as error:
+            except AutoReconnect as error:
                 raise OSError(str(error)) from error
             return bool(hello["isWritablePrimary"])
 
-    def _initiate(self, client: MongoClient[dict[str, object]]) -> None:
+    def client(self) -> MongoClient[dict[str, Any]]:
+        """Return a client of this one server, whatever its state."""
+        url = f"mongodb://127.0.0.1:{self.port}/?directConnection=true"
+        return MongoClient(url, serverSelectionTimeoutMS=200, **self.options)
+
+    def _initiate(self, client: MongoClient[dict[str, Any]]) -> None:
         try:
             client.admin.command("replSetGetStatus")
         except OperationFailure as error:
             if error.code != _NOT_INITIATED:
                 return
-            members = [{"_id": 0, "host": f"127.0.0.1:{self.port}"}]
-            client.admin.command("replSetInitiate", {"_id": SET, "members": members})
+            initiate(client, [self])
 
     def address(self, port: int) -> str:
         """Return a URL of the node alone where a proxy stands before it, and of the replica set otherwise."""
         return f"mongodb://127.0.0.1:{port}/?" + (f"replicaSet={SET}" if port == self.port else "directConnection=true")
+
+
+def initiate(client: MongoClient[dict[str, Any]], members: list[Service]) -> None:
+    """Make servers a replica set, which finds out within 2 seconds that its primary is gone."""
+    listed = [{"_id": number, "host": f"127.0.0.1:{member.port}"} for number, member in enumerate(members)]
+    settings = {"electionTimeoutMillis": 2000, "heartbeatIntervalMillis": 500}
+    client.admin.command("replSetInitiate", {"_id": SET, "members": listed, "settings": settings})
+
+
+class _Member(MongoServer):
+    """One of several in a replica set; it answers as soon as it can be told so."""
+
+    def answers(self) -> bool:
+        """Ask it for anything."""
+        with self.client() as client:
+            try:
+                return bool(client.admin.command("ping")["ok"])
+            except AutoReconnect as error:
+                raise OSError(str(error)) from error
+
+
+class MongoSet(Service):
+    """A replica set of three servers, each of which can be killed; `kill` and `stop` end all of them."""
+
+    name = "mongodb_set"
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.given = ""
+        self.nodes: list[Service] = [_Member(directory / str(number)) for number in range(3)]
+        self._formed = False
+
+    @classmethod
+    def missing(cls) -> str:
+        """Name the package."""
+        return MongoServer.missing()
+
+    def command(self) -> list[str]:
+        """Return nothing: its servers are started one by one."""
+        return []
+
+    def start(self) -> None:
+        """Start all, make them a replica set the first time, and wait until they have a primary."""
+        for node in self.nodes:
+            node.start()
+        if not self._formed:
+            url = f"mongodb://127.0.0.1:{self.nodes[0].port}/?directConnection=true"
+            with MongoClient[dict[str, Any]](url) as client:
+                initiate(client, self.nodes)
+            self._formed = True
+        until = time.monotonic() + self.patience
+        while not self.answers():
+            if time.monotonic() > until:
+                raise ServiceError(f"{self.name} has no primary within {self.patience:g} s")
+            time.sleep(POLL)
+
+    def kill(self) -> None:
+        """End all at once."""
+        for node in self.nodes:
+            node.kill()
+
+    def stop(self) -> None:
+        """End all in good order."""
+        for node in self.nodes:
+            node.stop()
+
+    def answers(self) -> bool:
+        """Tell whether there is a primary."""
+        return self.primary() is not None
+
+    def primary(self) -> Service | None:
+        """Return the server that takes writes."""
+        with MongoClient[dict[str, Any]](self.url, serverSelectionTimeoutMS=500) as client:
+            try:
+                client.admin.command("ping")
+                found = client.primary
+            except PyMongoError:
+                return None
+        return next((node for node in self.nodes if found is not None and node.port == found[1]), None)
+
+    def address(self, port: int) -> str:
+        """Return the URL of all of them."""
+        hosts = ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+        return f"mongodb://{hosts}/?replicaSet={SET}"
 
 
 def _mongod() -> Path | None:

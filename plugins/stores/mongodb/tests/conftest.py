@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -25,6 +27,14 @@ def server(service) -> Iterator[MongoServer]:
 
 
 @pytest.fixture
+def own_server(server: MongoServer) -> MongoServer:
+    """The same one, for tests that kill it."""
+    if server.given:
+        pytest.skip("the server that AATS_TEST_MONGODB_URL names is not ours to kill")
+    return server
+
+
+@pytest.fixture
 def make_store(server) -> Callable[..., MongoStore]:
     """Make unconnected stores on the server, or at another address."""
 
@@ -33,3 +43,12 @@ def make_store(server) -> Callable[..., MongoStore]:
         return MongoStore(MongoStore.Settings(**values), TeamInfo(), RealClock())
 
     return make
+
+
+@pytest.fixture
+def forgotten_sockets() -> Iterator[None]:
+    """Let go of sockets that PyMongo does not close where it is cancelled while it connects, without a warning."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()

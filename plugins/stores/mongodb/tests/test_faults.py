@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import warnings
 from contextlib import asynccontextmanager
 
+import pymongo
 import pytest
 
-from aats_core.errors import StoreError, StoreUnavailable
+from aats_core.errors import InvalidDocument, SchemaMismatch, StoreError, StoreUnavailable
 from aats_core.health import HealthStatus
 from aats_core.message import new_id
-from aats_core.store import Insert, Put, RecordStore, Require
+from aats_core.store import Index, Insert, Put, RecordStore, Require, Schema
+from plugins.stores.mongodb.tests.conftest import DATABASE
 from tests.services import MongoServer
 from tests.services.proxy import Fault, FaultProxy
 
 DRIVERS = ("pymongo", "motor")
 
 
-@pytest.fixture(autouse=True)
-def _forget_sockets_of_the_driver():
-    """Let go of sockets that PyMongo does not close where it is cancelled while it connects, without a warning."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+    pytest.mark.usefixtures("forgotten_sockets"),
+]
 
 
 @asynccontextmanager
@@ -44,7 +41,7 @@ async def until(condition, patience=30.0):
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
-def test_what_was_confirmed_outlives_the_kill_of_the_server(server, make_store, driver):
+def test_what_was_confirmed_outlives_the_kill_of_the_server(own_server, make_store, driver):
     async def scenario():
         name = f"kill_{new_id()}"
         store = make_store(driver=driver, timeout=2)
@@ -61,11 +58,11 @@ def test_what_was_confirmed_outlives_the_kill_of_the_server(server, make_store, 
 
             writers = [asyncio.create_task(write()) for _ in range(4)]
             await until(lambda: asyncio.sleep(0, len(confirmed) >= 50))
-            await asyncio.to_thread(server.kill)
+            await asyncio.to_thread(own_server.kill)
             await asyncio.wait(writers, timeout=30)
             assert all(writer.done() for writer in writers), "a caller hangs"
             assert (await store.health()).status is HealthStatus.DOWN
-            await asyncio.to_thread(server.start)
+            await asyncio.to_thread(own_server.start)
 
             async def well():
                 return (await store.health()).status is HealthStatus.OK
@@ -79,10 +76,30 @@ def test_what_was_confirmed_outlives_the_kill_of_the_server(server, make_store, 
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
-def test_a_commit_whose_answer_is_lost_is_no_false_success_and_hangs_nobody(server, make_store, driver):
+def test_reads_go_on_over_a_restart_of_the_server(own_server, make_store, driver):
+    async def scenario():
+        name = f"restart_{new_id()}"
+        store = make_store(driver=driver, timeout=60)
+        async with connected(store) as records:
+            await records.insert(name, {"_id": 1})
+            await store.capabilities[1].put(name, 1)
+            await asyncio.to_thread(own_server.kill)
+            reads = [
+                asyncio.create_task(read)
+                for _ in range(5)
+                for read in (records.find(name), records.count(name), store.capabilities[1].get(name))
+            ]
+            await asyncio.to_thread(own_server.start)
+            assert await asyncio.wait_for(asyncio.gather(*reads), 100) == [[{"_id": 1}], 1, 1] * 5
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_a_commit_whose_answer_is_lost_is_no_false_success_and_hangs_nobody(own_server, make_store, driver):
     async def scenario(proxy):
         name = f"half_{new_id()}"
-        url = server.address(proxy.port)
+        url = own_server.address(proxy.port)
         async with connected(make_store(url, driver=driver, timeout=2)) as records:
             await records.write([Put(name, {"_id": 0})])
             proxy.inject(Fault.HALF_OPEN)
@@ -100,14 +117,14 @@ def test_a_commit_whose_answer_is_lost_is_no_false_success_and_hangs_nobody(serv
             await until(works)
             assert await records.count(name, {"_id": {"$gt": 0}}) in (0, 2)
 
-    with FaultProxy(server.port) as proxy:
+    with FaultProxy(own_server.port) as proxy:
         asyncio.run(scenario(proxy))
 
 
-def test_connections_that_are_reset_are_made_again_unnoticed(server, make_store):
+def test_connections_that_are_reset_are_made_again_unnoticed(own_server, make_store):
     async def scenario(proxy):
         name = f"reset_{new_id()}"
-        async with connected(make_store(server.address(proxy.port))) as records:
+        async with connected(make_store(own_server.address(proxy.port))) as records:
             for number in range(5):
                 proxy.reset()
                 await records.insert(name, {"_id": number})
@@ -116,7 +133,7 @@ def test_connections_that_are_reset_are_made_again_unnoticed(server, make_store)
                 proxy.reset()
                 assert await records.count(name) == 3 * (number + 1)
 
-    with FaultProxy(server.port) as proxy:
+    with FaultProxy(own_server.port) as proxy:
         asyncio.run(scenario(proxy))
 
 
@@ -205,5 +222,184 @@ def test_an_address_that_is_none_is_refused(make_store):
     async def scenario():
         with pytest.raises(StoreUnavailable, match="settings"):
             await make_store("http://127.0.0.1/").connect()
+
+    asyncio.run(scenario())
+
+
+def test_calls_fail_at_once_after_the_server_has_been_away_for_long_until_it_is_back(own_server, make_store):
+    async def scenario():
+        name = f"away_{new_id()}"
+        async with connected(make_store(timeout=0.5)) as records:
+            await records.insert(name, {"_id": 1})
+            await asyncio.to_thread(own_server.kill)
+            try:
+                database = records._database
+
+                async def is_open():
+                    with pytest.raises(StoreUnavailable, match="cannot be reached"):
+                        await asyncio.wait_for(records.find(name), 30)
+                    return database._breaker.is_open
+
+                await until(is_open)
+                ends = await asyncio.wait_for(
+                    asyncio.gather(*(records.find(name) for _ in range(50)), return_exceptions=True), 30
+                )
+                assert {type(end) for end in ends} == {StoreUnavailable}
+                assert any("start it, or check `url`" in str(end) for end in ends)
+            finally:
+                await asyncio.to_thread(own_server.start)
+
+            async def works():
+                try:
+                    return await records.find(name) == [{"_id": 1}]
+                except StoreUnavailable:
+                    return False
+
+            await until(works)
+            assert not database._breaker.is_open
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_a_document_over_the_servers_limit_is_refused_and_harms_no_other(make_store, driver):
+    async def scenario():
+        name, huge = f"large_{new_id()}", "x" * 17_000_000
+        async with connected(make_store(driver=driver)) as records:
+            ends = await asyncio.gather(
+                records.write([Put(name, {"_id": "huge", "text": huge})]),
+                records.insert(name, {"_id": "huge", "text": huge}),
+                records.insert(name, {"_id": "small"}, {"_id": "huge", "text": huge}),
+                records.write([Put(name, {"_id": "one"}), Put(name, {"_id": "two"})]),
+                return_exceptions=True,
+            )
+            assert [type(end) for end in ends] == [InvalidDocument] * 3 + [type(None)]
+            with pytest.raises(InvalidDocument, match="16 MB"):
+                await records.insert(name, {"_id": "huge", "text": huge})
+            half = "x" * 9_000_000
+            await records.insert(name, {"_id": "grows", "a": half})
+            with pytest.raises(StoreError):
+                await records.update(name, {"_id": "grows"}, {"$set": {"b": half}})
+            assert sorted(each["_id"] for each in await records.find(name, projection={"_id": 1})) == [
+                "grows",
+                "one",
+                "two",
+            ]
+
+    asyncio.run(scenario())
+
+
+def _sleeping(milliseconds):
+    """Return a filter by which the server takes its time over each document."""
+    return {"$where": f"sleep({milliseconds}) || true"}
+
+
+def test_a_command_that_runs_too_long_is_ended_in_the_server_too(make_store):
+    async def scenario():
+        name = f"long_{new_id()}"
+        store = make_store(timeout=1)
+        async with connected(store) as records:
+            await records.insert(name, *({"_id": number} for number in range(100)))
+            database = records._database
+            source = database.collection(name)
+            with pytest.raises(StoreUnavailable, match=r"in time|longer than"), database.call(name, {"x": ""}):
+                await asyncio.wait_for(source.find(_sleeping(1000)).to_list(None), 30)
+
+            async def ended():
+                running = await store.native.admin.command("currentOp", ns=f"{DATABASE}.{database.full_name(name)}")
+                return not [each for each in running["inprog"] if each.get("op") == "query"]
+
+            await until(ended)
+            assert (await store.health()).status is HealthStatus.OK
+
+    asyncio.run(scenario())
+
+
+def test_who_finds_no_free_connection_is_told_why_and_the_pool_recovers(make_store):
+    async def scenario():
+        name = f"crowd_{new_id()}"
+        async with connected(make_store(timeout=2, pool_size=1)) as records:
+            await records.insert(name, *({"_id": number} for number in range(50)))
+            with pymongo.timeout(60):
+                busy = asyncio.create_task(records._database.collection(name).find(_sleeping(1000)).to_list(None))
+
+            async def is_crowded():
+                try:
+                    await asyncio.wait_for(records.find(name), 30)
+                except StoreUnavailable as error:
+                    assert "larger pool_size" in str(error)  # noqa: PT017 - it may not be raised yet
+                    return True
+                return False
+
+            await until(is_crowded)
+            busy.cancel()
+            await asyncio.wait([busy])
+
+            async def works():
+                try:
+                    return len(await records.find(name)) == 50
+                except StoreUnavailable:
+                    return False
+
+            await until(works)
+            found = await asyncio.wait_for(asyncio.gather(*(records.count(name) for _ in range(50))), 30)
+            assert found == [50] * 50
+
+    asyncio.run(scenario())
+
+
+def test_slow_commands_are_logged_with_their_plan_and_without_values(make_store, caplog):
+    async def scenario():
+        name = f"slow_{new_id()}"
+        async with connected(make_store(slow=1e-6)) as records:
+            await records.ensure(name, Schema(indexes=(Index({"a": 1}),)))
+            await records.insert(name, {"_id": 1, "a": "secret", "b": "secret"})
+
+            async def logged(step, work):
+                caplog.clear()
+                await work()
+                await until(lambda: asyncio.sleep(0, step in caplog.text))
+                return True
+
+            await logged("FETCH < IXSCAN a_1", lambda: records.find(name, {"a": "secret"}))
+            await logged("COLLSCAN", lambda: records.update(name, {"b": "secret"}, {"$set": {"c": "secret"}}))
+            assert "secret" not in caplog.text
+            assert f"{name} " in caplog.text
+
+    with caplog.at_level("WARNING", logger="aats.store.mongodb"):
+        asyncio.run(scenario())
+
+
+def test_a_document_is_held_to_the_newest_schema_before_it_travels(make_store):
+    async def scenario():
+        name = f"schema_{new_id()}"
+        async with connected(make_store()) as one, connected(make_store()) as other:
+            await one.ensure(name, Schema(json_schema={"properties": {"a": {"type": "integer"}}}))
+            with pytest.raises(SchemaMismatch, match=rf"{name}: document 1 does not fit the schema: a: .*integer"):
+                await one.insert(name, {"_id": 1, "a": "x"})
+            with pytest.raises(SchemaMismatch, match=name):
+                await other.insert(name, {"_id": 1, "a": "x"})  # which the server alone tells, for it did not know
+            await other.ensure(name, Schema(json_schema={"properties": {"a": {"type": ["integer", "string"]}}}))
+            await one.write([Put(name, {"_id": 1, "a": "x"})])
+            with pytest.raises(SchemaMismatch, match=name):
+                await one.update(name, {"_id": 1}, {"$set": {"a": []}})
+            assert await other.find(name) == [{"_id": 1, "a": "x"}]
+
+    asyncio.run(scenario())
+
+
+def test_a_lock_outlives_a_restart_of_the_server(own_server, make_store):
+    async def scenario():
+        name, one, other = f"lock_{new_id()}", make_store(), make_store()
+        async with connected(one), connected(other):
+            mine, theirs = (each.capabilities[1] for each in (one, other))
+            async with mine.lock(name, ttl=60.0) as lock:
+                await asyncio.to_thread(own_server.kill)
+                await asyncio.to_thread(own_server.start)
+                with pytest.raises(TimeoutError):
+                    async with theirs.lock(name, timeout=0.5):
+                        pass
+            async with theirs.lock(name, timeout=30.0) as next_lock:
+                assert next_lock.token > lock.token
 
     asyncio.run(scenario())

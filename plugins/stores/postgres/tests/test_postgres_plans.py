@@ -3,128 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import asyncpg
-import msgspec
-import pytest
 
-from aats_core.message import new_id
-
-TASKS, KILLS, REPLICAS = 60, 3, 3
-
-TEAM = """
-[team]
-namespace = "{namespace}"
-
-[stores.primary]
-plugin = "postgres"
-dsn = {{ env = "PLAN_DSN" }}
-
-[agents.shell]
-replicas = {replicas}
-"""
+from tests.stored_runs import StoredRuns
 
 
-class Run:
-    """`aats run` of one team and one plan, in a directory of its own."""
+class TestRuns(StoredRuns):
+    section = 'plugin = "postgres"\ndsn = { env = "PLAN_STORE" }'
 
-    def __init__(self, directory: Path, dsn: str) -> None:
-        self.directory = directory
-        self.ledger = directory / "ledger"
-        self._environment = {**os.environ, "PLAN_DSN": dsn}
+    def states(self, server: Any, namespace: str) -> set[str]:
+        async def read() -> set[str]:
+            connection = await asyncpg.connect(server.url)
+            try:
+                comment = f"documents of {namespace}.tasks"
+                table = await connection.fetchval(
+                    "SELECT objoid::regclass::text FROM pg_description WHERE description = $1", comment
+                )
+                return {row[0] for row in await connection.fetch(f"SELECT DISTINCT doc->>'state' FROM {table}")}
+            finally:
+                await connection.close()
 
-    def start(self) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [str(Path(sys.executable).with_name("aats")), "run", "team.toml", "--plan", "plan.json"],
-            cwd=self.directory,
-            env=self._environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-
-    def lines(self) -> list[str]:
-        return self.ledger.read_text().split() if self.ledger.exists() else []
-
-    def until(self, process: subprocess.Popen[str], more: int) -> None:
-        """Wait until so many more tasks have run."""
-        wanted = len(self.lines()) + more
-        until = time.monotonic() + 60
-        while len(self.lines()) < wanted and process.poll() is None:
-            assert time.monotonic() < until, "the run makes no progress"
-            time.sleep(0.01)
-
-    def finish(self, process: subprocess.Popen[str]) -> str:
-        output, _ = process.communicate(timeout=100)
-        assert process.returncode == 0, output[-2000:]
-        return output
-
-
-@pytest.fixture
-def plan(own_server: Any, tmp_path: Path) -> Run:
-    """A plan of chains of small tasks, each of which writes its name into the ledger."""
-    tasks: dict[str, Any] = {}
-    for number in range(TASKS):
-        command = f"echo t{number} >> ledger; sleep 0.05"
-        tasks[f"t{number}"] = {"kind": "shell.run", "payload": {"command": command}}
-        if number >= REPLICAS * 2:
-            tasks[f"t{number}"]["needs"] = [f"t{number - REPLICAS * 2}"]
-    namespace = f"plan{new_id()[-12:]}".lower()
-    (tmp_path / "team.toml").write_text(TEAM.format(namespace=namespace, replicas=REPLICAS))
-    (tmp_path / "plan.json").write_bytes(msgspec.json.encode({"name": "small", "tasks": tasks}))
-    return Run(tmp_path, own_server.url)
-
-
-def test_a_run_that_is_killed_goes_on_where_it_was(plan: Run, own_server: Any) -> None:
-    for _ in range(KILLS):
-        process = plan.start()
-        plan.until(process, 8)
-        assert process.poll() is None, process.communicate()
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-    output = plan.finish(plan.start())
-
-    ran = Counter(plan.lines())
-    assert set(ran) == {f"t{number}" for number in range(TASKS)}, output
-    assert sum(ran.values()) <= TASKS + KILLS * REPLICAS, "tasks ran again that had ended"
-    assert not list(plan.directory.glob(".aats/store.db")), "the tasks lie in PostgreSQL alone"
-
-
-def test_a_run_outlives_a_restart_of_the_server(plan: Run, own_server: Any) -> None:
-    process = plan.start()
-    plan.until(process, 8)
-    own_server.kill()
-    time.sleep(0.5)
-    own_server.start()
-    plan.finish(process)
-
-    ran = Counter(plan.lines())
-    assert set(ran) == {f"t{number}" for number in range(TASKS)}
-    assert set(ran.values()) == {1}
-
-
-def test_the_tasks_can_be_seen_in_the_database(plan: Run, own_server: Any) -> None:
-    plan.finish(plan.start())
-
-    async def states() -> list[str]:
-        connection = await asyncpg.connect(own_server.url)
-        try:
-            namespace = (plan.directory / "team.toml").read_text().split('namespace = "')[1].split('"')[0]
-            comment = f"documents of {namespace}.tasks"
-            table = await connection.fetchval(
-                "SELECT objoid::regclass::text FROM pg_description WHERE description = $1", comment
-            )
-            return [row[0] for row in await connection.fetch(f"SELECT DISTINCT doc->>'state' FROM {table}")]
-        finally:
-            await connection.close()
-
-    assert asyncio.run(states()) == ["done"]
+        return asyncio.run(read())

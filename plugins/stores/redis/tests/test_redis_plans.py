@@ -2,117 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from redis import Redis
 
-from aats_core.message import new_id
-
-TASKS, KILLS, REPLICAS = 60, 3, 3
-
-TEAM = """
-[team]
-namespace = "{namespace}"
-
-[stores.primary]
-plugin = "redis"
-servers = ["{url}"]
-
-[agents.shell]
-replicas = {replicas}
-"""
+from tests.stored_runs import StoredRuns
 
 
-class Run:
-    """`aats run` of one team and one plan, in a directory of its own."""
+class TestRuns(StoredRuns):
+    @pytest.fixture(autouse=True)
+    def _section(self, own_server: Any) -> None:
+        self.section = f'plugin = "redis"\nservers = ["{own_server.url}"]'
 
-    def __init__(self, directory: Path, namespace: str) -> None:
-        self.directory = directory
-        self.namespace = namespace
-        self.ledger = directory / "ledger"
-
-    def start(self) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [str(Path(sys.executable).with_name("aats")), "run", "team.toml", "--plan", "plan.json"],
-            cwd=self.directory,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-
-    def lines(self) -> list[str]:
-        return self.ledger.read_text().split() if self.ledger.exists() else []
-
-    def until(self, process: subprocess.Popen[str], more: int) -> None:
-        """Wait until so many more tasks have run."""
-        wanted = len(self.lines()) + more
-        until = time.monotonic() + 60
-        while len(self.lines()) < wanted and process.poll() is None:
-            assert time.monotonic() < until, "the run makes no progress"
-            time.sleep(0.01)
-
-    def finish(self, process: subprocess.Popen[str]) -> str:
-        output, _ = process.communicate(timeout=100)
-        assert process.returncode == 0, output[-2000:]
-        return output
-
-
-@pytest.fixture
-def plan(own_server: Any, tmp_path: Path) -> Run:
-    """A plan of chains of small tasks, each of which writes its name into the ledger."""
-    tasks: dict[str, Any] = {}
-    for number in range(TASKS):
-        command = f"echo t{number} >> ledger; sleep 0.05"
-        tasks[f"t{number}"] = {"kind": "shell.run", "payload": {"command": command}}
-        if number >= REPLICAS * 2:
-            tasks[f"t{number}"]["needs"] = [f"t{number - REPLICAS * 2}"]
-    namespace = f"plan{new_id()[-12:]}".lower()
-    (tmp_path / "team.toml").write_text(TEAM.format(namespace=namespace, replicas=REPLICAS, url=own_server.url))
-    (tmp_path / "plan.json").write_bytes(msgspec.json.encode({"name": "small", "tasks": tasks}))
-    return Run(tmp_path, namespace)
-
-
-def test_a_run_that_is_killed_goes_on_where_it_was(plan: Run, own_server: Any) -> None:
-    for _ in range(KILLS):
-        process = plan.start()
-        plan.until(process, 8)
-        assert process.poll() is None, process.communicate()
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-    output = plan.finish(plan.start())
-
-    ran = Counter(plan.lines())
-    assert set(ran) == {f"t{number}" for number in range(TASKS)}, output
-    assert sum(ran.values()) <= TASKS + KILLS * REPLICAS, "tasks ran again that had ended"
-    assert not list(plan.directory.glob(".aats/store.db")), "the tasks lie in Redis alone"
-
-
-def test_a_run_outlives_a_restart_of_the_server(plan: Run, own_server: Any) -> None:
-    process = plan.start()
-    plan.until(process, 8)
-    own_server.kill()
-    time.sleep(0.5)
-    own_server.start()
-    plan.finish(process)
-
-    ran = Counter(plan.lines())
-    assert set(ran) == {f"t{number}" for number in range(TASKS)}
-    assert set(ran.values()) == {1}
-
-
-def test_the_tasks_can_be_seen_in_the_database(plan: Run, own_server: Any) -> None:
-    plan.finish(plan.start())
-
-    with Redis.from_url(own_server.url) as client:
-        tasks = client.hvals(f"aats:{{{plan.namespace}}}:d:tasks")
-    assert {msgspec.json.decode(task)["state"] for task in tasks} == {"done"}
+    def states(self, server: Any, namespace: str) -> set[str]:
+        with Redis.from_url(server.url) as client:
+            tasks = client.hvals(f"aats:{{{namespace}}}:d:tasks")
+        return {msgspec.json.decode(task)["state"] for task in tasks}

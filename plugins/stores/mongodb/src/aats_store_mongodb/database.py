@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
+import pymongo
 from bson.errors import BSONError
 from pymongo import ReadPreference, WriteConcern
 from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
@@ -47,7 +48,7 @@ class Database:
         self._name = settings.database
         self._namespace = namespace
         self._clock = clock
-        self._timeout = settings.timeout
+        self.timeout = settings.timeout
         self._breaker = Breaker(settings.timeout)
         self._slow = SlowLog(settings.slow, self._explain)
         self._driver: Driver | None = None
@@ -93,7 +94,7 @@ class Database:
         """
         if not self._breaker.allows():
             raise StoreUnavailable(
-                f"{name}: MongoDB cannot be reached; start it, or check url ({self._breaker.reason})"
+                f"{name}: MongoDB cannot be reached; start it, or check `url` ({self._breaker.reason})"
             )
         begun = time.perf_counter()
         try:
@@ -143,20 +144,25 @@ class Database:
         return made
 
     async def repeat(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Return what work returns, done again where its connection is lost; for what the driver does not repeat."""
-        until, wait = self._clock.monotonic() + self._timeout, _FIRST_WAIT
-        while True:
-            try:
-                return await work()
-            except AutoReconnect:
-                if self._clock.monotonic() > until:
-                    raise
-            wait = await self._pause(wait)
+        """Return what work returns, done again where its connection is lost, until the timeout is over.
 
-    async def _pause(self, wait: float) -> float:
+        For reads, and for what changes nothing when it is done again; the driver repeats those once or not at all.
+        """
+        wait = _FIRST_WAIT
+        with pymongo.timeout(self.timeout):
+            until = self._clock.monotonic() + self.timeout
+            while True:
+                try:
+                    return await work()
+                except AutoReconnect as error:
+                    if not is_lost(error) or self._clock.monotonic() + wait > until:
+                        raise
+                wait = await self.pause(wait)
+
+    async def pause(self, wait: float) -> float:
         """Wait for about so many seconds and return how long to wait the next time."""
         await self._clock.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311 - it only spreads the attempts
-        return min(2 * wait, _LONGEST_WAIT)
+        return min(2 * max(wait, _FIRST_WAIT), _LONGEST_WAIT)
 
     async def _create(self, name: str, options: dict[str, Any]) -> bool:
         try:
@@ -172,7 +178,7 @@ class Database:
 
         The work is given the session. Gives up, with the driver's error, when the timeout is over.
         """
-        until, wait = self._clock.monotonic() + self._timeout, _FIRST_WAIT
+        until, wait = self._clock.monotonic() + self.timeout, _FIRST_WAIT
         while True:
             try:
                 async with self.session() as session:
@@ -182,7 +188,7 @@ class Database:
             except PyMongoError as error:
                 if not error.has_error_label(TRANSIENT) or self._clock.monotonic() > until:
                     raise
-            wait = await self._pause(wait)
+            wait = await self.pause(wait)
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Any]:
@@ -198,7 +204,7 @@ class Database:
 
     async def commit(self, session: Any) -> None:
         """Commit, asking again while it is not known whether that happened."""
-        until = self._clock.monotonic() + self._timeout
+        until = self._clock.monotonic() + self.timeout
         while True:
             try:
                 await session.commit_transaction()

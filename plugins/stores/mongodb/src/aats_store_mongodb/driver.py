@@ -20,7 +20,7 @@ class Driver(ABC):
         self.client = client
 
     @abstractmethod
-    async def start_session(self) -> Any:
+    async def start_session(self, **options: Any) -> Any:
         """Return a new session."""
 
     @abstractmethod
@@ -30,6 +30,10 @@ class Driver(ABC):
     @abstractmethod
     async def aggregate(self, collection: Any, pipeline: Sequence[Mapping[str, Any]], session: Any) -> list[Document]:
         """Return what comes out of a pipeline."""
+
+    @abstractmethod
+    async def watch(self, collection: Any, pipeline: Sequence[Mapping[str, Any]], **options: Any) -> tuple[Any, Any]:
+        """Open a change stream; returns it, and a change that was read with that or None."""
 
     @abstractmethod
     async def close(self) -> None:
@@ -39,9 +43,9 @@ class Driver(ABC):
 class PymongoDriver(Driver):
     """PyMongo's own `AsyncMongoClient`."""
 
-    async def start_session(self) -> Any:
+    async def start_session(self, **options: Any) -> Any:
         """Return a new session."""
-        return self.client.start_session()
+        return self.client.start_session(**options)
 
     async def begin(self, session: Any, **options: Any) -> None:
         """Begin a transaction in a session."""
@@ -51,6 +55,10 @@ class PymongoDriver(Driver):
         """Return what comes out of a pipeline."""
         return await documents(await collection.aggregate_raw_batches(pipeline, session=session))
 
+    async def watch(self, collection: Any, pipeline: Sequence[Mapping[str, Any]], **options: Any) -> tuple[Any, Any]:
+        """Open a change stream."""
+        return await collection.watch(pipeline, **options), None
+
     async def close(self) -> None:
         """Close all connections."""
         await self.client.close()
@@ -59,9 +67,9 @@ class PymongoDriver(Driver):
 class MotorDriver(Driver):
     """Motor, which has PyMongo's blocking client work in threads."""
 
-    async def start_session(self) -> Any:
+    async def start_session(self, **options: Any) -> Any:
         """Return a new session."""
-        return await self.client.start_session()
+        return await self.client.start_session(**options)
 
     async def begin(self, session: Any, **options: Any) -> None:
         """Begin a transaction in a session."""
@@ -70,6 +78,11 @@ class MotorDriver(Driver):
     async def aggregate(self, collection: Any, pipeline: Sequence[Mapping[str, Any]], session: Any) -> list[Document]:
         """Return what comes out of a pipeline."""
         return await documents(collection.aggregate_raw_batches(pipeline, session=session))
+
+    async def watch(self, collection: Any, pipeline: Sequence[Mapping[str, Any]], **options: Any) -> tuple[Any, Any]:
+        """Open a change stream, which Motor does when it is first asked for a change."""
+        stream = collection.watch(pipeline, **options)
+        return stream, await stream.try_next()
 
     async def close(self) -> None:
         """Close all connections."""

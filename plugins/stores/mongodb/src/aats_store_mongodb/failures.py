@@ -13,6 +13,7 @@ from pymongo.errors import (
     ConnectionFailure,
     DocumentTooLarge,
     InvalidOperation,
+    NetworkTimeout,
     OperationFailure,
     PyMongoError,
     WaitQueueTimeoutError,
@@ -39,13 +40,22 @@ INDEX_CONFLICTS = frozenset({85, 86})
 _ALONE = 20
 _DUPLICATE = frozenset({11000, 11001, 12582})
 _INVALID_DOCUMENT = frozenset({2, 53, 171, 10334, 17280, 17420})
-_CONFLICT = frozenset({112, 225, 246, 251, 256})
-_UNAVAILABLE = frozenset({6, 7, 24, 50, 64, 89, 91, 189, 262, 317, 9001, 10107, 11600, 11602, 13435, 13436})
-_REFUSED = frozenset({13, 18})
+_UNAVAILABLE = frozenset({6, 7, 24, 64, 89, 91, 189, 262, 317, 9001, 10107, 11600, 11602, 13435, 13436})
 _SCHEMA = 121
-_FULL = 14031
 _FIRST_OF_PIPELINES = 15000
 _WRONG = frozenset({2, 4, 9, 14, 15, 16, 17, 27, 28, 40, 52, 54, 57, 66, 67, 72, 73, 74, 115, 168, 197, 241, 291})
+_KINDS: tuple[tuple[frozenset[int], type[StoreError], str], ...] = (
+    (frozenset({14031}), StoreFull, "the server's disk is full; make room, and writing works again"),
+    (frozenset({112, 225, 246, 251, 256}), Conflict, "someone else changed the data in between; try again"),
+    (frozenset({50}), StoreUnavailable, "the server took longer than `timeout` allows and gave up"),
+    (
+        frozenset({239}),
+        StoreUnavailable,
+        "the server keeps no snapshot for so long; read faster, or raise its minSnapshotHistoryWindowInSeconds",
+    ),
+    (frozenset({13, 18}), StoreUnavailable, "MongoDB refuses this user; see username and password"),
+    (_UNAVAILABLE, StoreUnavailable, "MongoDB did not do it"),
+)
 
 
 @contextmanager
@@ -69,10 +79,8 @@ def translate(error: Exception, name: str, *, writing: bool = False) -> StoreErr
     """Return the kernel's error for one of the driver's."""
     if isinstance(error, BulkWriteError):
         return _of_code(_first(error), name, writing=writing)
-    if isinstance(error, WaitQueueTimeoutError):
-        return StoreUnavailable(f"{name}: all connections were busy for too long; set a larger pool_size ({error})")
     if isinstance(error, ConnectionFailure):
-        return StoreUnavailable(f"{name}: MongoDB cannot be reached: {error}")
+        return StoreUnavailable(f"{name}: {_unreachable(error)} ({error})")
     if isinstance(error, DocumentTooLarge):
         return InvalidDocument(f"{name}: a document is larger than the server's limit of 16 MB ({error})")
     if isinstance(error, OperationFailure):
@@ -88,6 +96,14 @@ def translate(error: Exception, name: str, *, writing: bool = False) -> StoreErr
     return StoreUnavailable(f"{name}: {type(error).__name__}: {error}")
 
 
+def _unreachable(error: ConnectionFailure) -> str:
+    if isinstance(error, WaitQueueTimeoutError):
+        return "all connections were busy for too long; set a larger pool_size"
+    if isinstance(error, NetworkTimeout):
+        return "MongoDB gave no answer in time; whether a write was applied is not known"
+    return "MongoDB cannot be reached"
+
+
 def _first(error: BulkWriteError) -> Mapping[str, Any]:
     details = error.details or {}
     found = details.get("writeErrors") or details.get("writeConcernErrors") or [{}]
@@ -101,14 +117,9 @@ def _of_code(details: Mapping[str, Any], name: str, *, writing: bool) -> StoreEr
         return DuplicateKey(f"{name}: another document has {_key(details)} already")
     if code == _SCHEMA:
         return SchemaMismatch(f"{name}: {_mismatch(details)}")
-    if code == _FULL:
-        return StoreFull(f"{name}: the server's disk is full; make room, and writing works again ({text})")
-    if code in _CONFLICT:
-        return Conflict(f"{name}: someone else changed the data in between; try again ({text})")
-    if code in _UNAVAILABLE:
-        return StoreUnavailable(f"{name}: MongoDB did not do it: {text}")
-    if code in _REFUSED:
-        return StoreUnavailable(f"{name}: MongoDB refuses this user; see username and password ({text})")
+    for codes, kind, why in _KINDS:
+        if code in codes:
+            return kind(f"{name}: {why} ({text})")
     if code == _ALONE and "replica set" in text:
         return StoreError(f"{name}: {NO_REPLICA_SET}")
     if writing and code in _INVALID_DOCUMENT:

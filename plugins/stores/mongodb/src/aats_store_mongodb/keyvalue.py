@@ -45,7 +45,7 @@ class MongoKeyValues(KeyValueStore):
         """Return the value, or None."""
         keys, wanted = self._database.own(_KEYS), {"_id": key, "$expr": LIVES}
         with self._database.call(key, {"find": keys.name, "filter": wanted}):
-            found = await keys.find_one(wanted)
+            found = await self._database.repeat(lambda: keys.find_one(wanted))
         return None if found is None else found["value"]
 
     async def put(self, key: str, value: Any, *, ttl: float | None = None) -> None:

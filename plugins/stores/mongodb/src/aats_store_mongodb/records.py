@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import Any, TypeVar
 
 from aats_core.store import Document, Filter, Records, RecordStore, Schema, Write
@@ -12,12 +12,10 @@ from aats_store_mongodb.database import Database, ended
 from aats_store_mongodb.failures import translated
 from aats_store_mongodb.operations import Operations
 from aats_store_mongodb.queries import checked_filter, checked_options
+from aats_store_mongodb.streaming import stream
 from aats_store_mongodb.writing import Writer
 
 T = TypeVar("T")
-
-_BATCH = 500
-"""Documents of a stream that the server sends at once."""
 
 
 class MongoRecords(Operations, RecordStore):
@@ -28,7 +26,7 @@ class MongoRecords(Operations, RecordStore):
         self._writer = Writer(database)
 
     async def _read(self, work: Callable[[Any], Awaitable[T]]) -> T:
-        return await work(None)
+        return await self._database.repeat(lambda: work(None))
 
     async def _change(self, name: str, work: Callable[[Any], Awaitable[T]], *, single: bool) -> T:
         """Have the server do it alone where it changes one document, and otherwise in a transaction."""
@@ -49,15 +47,11 @@ class MongoRecords(Operations, RecordStore):
         projection: Mapping[str, Any] | None = None,
         sort: Mapping[str, int] | None = None,
     ) -> AsyncGenerator[Document, None]:
-        """Yield the documents that match; what others change meanwhile may be seen."""
-        source, wanted = self._database.collection(collection), checked_filter(filter)
-        cursor = source.find(wanted, **checked_options(projection, sort, None, 0), batch_size=_BATCH)
-        try:
-            with translated(collection):
-                async for document in cursor:
-                    yield document
-        finally:
-            await cursor.close()
+        """Yield the documents that match, a few hundred at a time."""
+        wanted, options = checked_filter(filter), checked_options(projection, sort, None, 0)
+        async with aclosing(stream(self._database, collection, wanted, options)) as found:
+            async for document in found:
+                yield document
 
     async def drain(self) -> None:
         """Wait until everything that was asked for is written."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from pymongo.errors import PyMongoError
+from pymongo.errors import ConnectionFailure, PyMongoError
 
 from aats_core.clock import Clock
 from aats_core.errors import StoreError, StoreUnavailable
@@ -14,6 +14,8 @@ from aats_core.health import Health, HealthStatus
 from aats_core.settings import TeamInfo
 from aats_core.store import Capability, Store
 from aats_core.tls import TlsSettings
+from aats_store_mongodb.changes import MongoChanges
+from aats_store_mongodb.collections import MongoCollections
 from aats_store_mongodb.database import Database
 from aats_store_mongodb.driver import Driver, open_driver
 from aats_store_mongodb.failures import NO_REPLICA_SET, translated
@@ -36,20 +38,22 @@ class MongoStore(Store):
         self._clock = clock
         self._database = Database(settings, info.namespace, clock)
         self._records = MongoRecords(self._database)
+        self._changes = MongoChanges(self._database)
+        self._collections = MongoCollections(self._database)
         self._values = MongoKeyValues(self._database, MongoLocks(self._database, clock))
         self._driver: Driver | None = None
 
     @property
     def capabilities(self) -> Sequence[Capability]:
-        """Records and key-values."""
-        return (self._records, self._values)
+        """Records, key-values, and what only MongoDB has: change streams, time series and shards."""
+        return (self._records, self._values, self._changes, self._collections)
 
     async def connect(self) -> None:
         """Open the connections; raises `StoreUnavailable` where no server answers, or none is the primary."""
         driver = self._open()
         try:
             with translated("MongoDB"):
-                await driver.client.admin.command("ping")
+                await self._reach(driver)
                 self._database.open(driver)
                 await self._database.validators.load()
                 await self._values.prepare()
@@ -57,6 +61,17 @@ class MongoStore(Store):
             await driver.close()
             raise
         self._driver = driver
+
+    async def _reach(self, driver: Driver) -> None:
+        try:
+            await driver.client.admin.command("ping")
+        except ConnectionFailure as error:
+            tls = self._settings.tls
+            if tls is not None and tls.certificate is None:  # a server that misses one closes without a word
+                raise StoreUnavailable(
+                    f"MongoDB: cannot be reached; if the servers ask for a certificate, set `tls.certificate` ({error})"
+                ) from error
+            raise
 
     def _open(self) -> Driver:
         settings, milliseconds = self._settings, round(self._settings.timeout * 1000)
