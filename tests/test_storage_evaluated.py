@@ -170,6 +170,8 @@ class DictionaryStore(Store):
 
 
 class TestRecords(RecordStoreContract):
+    examples = 20
+
     @pytest.fixture(autouse=True)
     def _data(self):
         self.data, self.clock = Data(), VirtualClock()

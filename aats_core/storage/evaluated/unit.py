@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing, contextmanager
-from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
 
 from aats_core.errors import Conflict, InvalidDocument, InvalidQuery
-from aats_core.message import new_id
-from aats_core.query import Changes, Clause, is_modified, matcher, updated, upserted
+from aats_core.query import Clause, is_modified, matcher, updated, upserted
 from aats_core.query.filters import And, Not, Or, Text
 from aats_core.storage.collection import KnownCollection
 from aats_core.storage.evaluated.codec import decode, encode
 from aats_core.storage.evaluated.database import UNSEEN, Change, Commit, Database, Seen, taken_id
 from aats_core.storage.evaluated.keys import id_key, wanted_keys
 from aats_core.storage.json_schema import validate
+from aats_core.storage.operations import Updating, with_id
 from aats_core.store import Document, UpdateResult
 
 Place = tuple[str, str]
@@ -30,16 +29,6 @@ class Found(NamedTuple):
     key: str
     document: Document
     body: bytes | None = None
-
-
-class Updating(NamedTuple):
-    """What an update does: to which documents, how many at most, and whether it makes one for want of any."""
-
-    clause: Clause
-    changes: Changes
-    now: datetime
-    upsert: bool = False
-    limit: int | None = None
 
 
 class Unit:
@@ -190,9 +179,9 @@ class Unit:
             raise taken_id(name, body)
         await self._write(name, key, body, new=True)
 
-    async def update(self, name: str, updating: Updating) -> UpdateResult:
+    async def update(self, name: str, updating: Updating[Clause]) -> UpdateResult:
         """Change the documents that match, or make one."""
-        found = await self.found(name, updating.clause, updating.limit)
+        found = await self.found(name, updating.query, updating.limit)
         modified = 0
         for key, old, body in found:
             new = updated(old, updating.changes, updating.now)
@@ -200,9 +189,9 @@ class Unit:
                 self._saw(name, key, body)
                 await self._write(name, key, self._encoded(new))
                 modified += 1
-        if found or not updating.upsert:
+        if found or updating.upsert is None:
             return UpdateResult(len(found), modified)
-        made = with_id(upserted(updating.clause, updating.changes, updating.now))
+        made = with_id(upserted(updating.upsert, updating.changes, updating.now))
         self.upserts = True
         await self.insert(name, id_key(made["_id"]), self._encoded(made))
         return UpdateResult(0, 0, made["_id"])
@@ -267,11 +256,6 @@ class Unit:
         if not changes and not reads and not revisions:
             return True
         return await self._database.commit(Commit(self._known, changes, reads, revisions))
-
-
-def with_id(document: Document) -> Document:
-    """Return a document with an `_id`, a new one in front where it has none."""
-    return document if "_id" in document else {"_id": new_id(), **document}
 
 
 def encode_document(document: Document, largest: int) -> bytes:
