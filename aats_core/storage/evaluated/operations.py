@@ -12,6 +12,7 @@ from aats_core.query import Clause, Context, run_pipeline, sorted_by
 from aats_core.query.pipelines import Facet, Lookup, Pipeline
 from aats_core.query.shape import bound
 from aats_core.storage.collection import check_name
+from aats_core.storage.evaluated.database import Stored
 from aats_core.storage.evaluated.keys import id_key, wanted_keys
 from aats_core.storage.evaluated.unit import Unit, encode_document
 from aats_core.storage.operations import CheckedRecords, Updating, with_id
@@ -47,7 +48,7 @@ class Operations(CheckedRecords[Clause]):
     # Changes
 
     async def _insert(self, name: str, documents: Sequence[Document]) -> None:
-        await self._change([self._inserting(name, document) for document in documents])
+        await self._change([self._inserting(name, documents)])
 
     async def _update(self, name: str, updating: Updating[Clause]) -> UpdateResult:
         result: UpdateResult
@@ -63,7 +64,7 @@ class Operations(CheckedRecords[Clause]):
         """Return what applies an operation of a `write`; raises where it is not valid."""
         name = check_name(operation.collection)
         if isinstance(operation, Insert):
-            return self._inserting(name, with_id(operation.document))
+            return self._inserting(name, [with_id(operation.document)])
         if isinstance(operation, Put):
             key, body = self._encoded(with_id(operation.document))
             return Step(name, (), lambda unit: unit.put(name, key, body))
@@ -74,12 +75,12 @@ class Operations(CheckedRecords[Clause]):
             return _deleting(name, query)
         return Step(name, wanted_keys(query), lambda unit: unit.require(name, query))
 
-    def _inserting(self, name: str, document: Document) -> Step:
-        key, body = self._encoded(document)
-        return Step(name, (), lambda unit: unit.insert(name, key, body))
+    def _inserting(self, name: str, documents: Sequence[Document]) -> Step:
+        encoded = [self._encoded(document) for document in documents]
+        return Step(name, (), lambda unit: unit.insert(name, encoded))
 
-    def _encoded(self, document: Document) -> tuple[str, bytes]:
-        return id_key(document["_id"]), encode_document(document, self._largest)
+    def _encoded(self, document: Document) -> Stored:
+        return Stored(id_key(document["_id"]), encode_document(document, self._largest))
 
     # Reads
 

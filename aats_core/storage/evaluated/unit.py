@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from aats_core.query import Clause, is_modified, matcher, updated, upserted
 from aats_core.query.filters import And, Not, Or, Text
 from aats_core.storage.collection import KnownCollection
 from aats_core.storage.evaluated.codec import decode, encode
-from aats_core.storage.evaluated.database import UNSEEN, Change, Commit, Database, Seen, taken_id
+from aats_core.storage.evaluated.database import UNSEEN, Change, Commit, Database, Seen, Stored, taken_id
 from aats_core.storage.evaluated.keys import id_key, wanted_keys
 from aats_core.storage.json_schema import validate
 from aats_core.storage.operations import Updating, with_id
@@ -166,18 +166,18 @@ class Unit:
 
     async def put(self, name: str, key: str, body: bytes) -> None:
         """Write a document, whether or not there was one."""
-        await self._write(name, key, body)
+        self._write(await self.collection(name), key, body)
 
-    async def insert(self, name: str, key: str, body: bytes) -> None:
-        """Write a new document; `DuplicateKey` here or at the commit where there is one."""
-        await self.collection(name)
-        place = (name, key)
+    async def insert(self, name: str, documents: Sequence[Stored]) -> None:
+        """Write new documents; `DuplicateKey` here or at the commit where there is one of them."""
+        known = await self.collection(name)
         if self._repeatable:
-            await self.look(name, [key])
-        written = self._written.get(place)
-        if (self._seen.get(place) if written is None else written.body) is not None:
-            raise taken_id(name, body)
-        await self._write(name, key, body, new=True)
+            await self.look(name, [key for key, _ in documents])
+        for key, body in documents:
+            written = self._written.get((name, key))
+            if (self._seen.get((name, key)) if written is None else written.body) is not None:
+                raise taken_id(name, body)
+            self._write(known, key, body, new=True)
 
     async def update(self, name: str, updating: Updating[Clause]) -> UpdateResult:
         """Change the documents that match, or make one."""
@@ -187,13 +187,13 @@ class Unit:
             new = updated(old, updating.changes, updating.now)
             if is_modified(old, new, updating.changes):
                 self._saw(name, key, body)
-                await self._write(name, key, self._encoded(new))
+                self._write(self._known[name], key, self._encoded(new))
                 modified += 1
         if found or updating.upsert is None:
             return UpdateResult(len(found), modified)
         made = with_id(upserted(updating.upsert, updating.changes, updating.now))
         self.upserts = True
-        await self.insert(name, id_key(made["_id"]), self._encoded(made))
+        await self.insert(name, [Stored(id_key(made["_id"]), self._encoded(made))])
         return UpdateResult(0, 0, made["_id"])
 
     def _encoded(self, document: Document) -> bytes:
@@ -204,7 +204,7 @@ class Unit:
         found = await self.found(name, clause)
         for key, _, body in found:
             self._saw(name, key, body)
-            await self._write(name, key, None)
+            self._write(self._known[name], key, None)
         return len(found)
 
     async def require(self, name: str, clause: Clause) -> None:
@@ -215,11 +215,10 @@ class Unit:
             return
         raise Conflict(f"{name}: no document is as the write requires it")
 
-    async def _write(self, name: str, key: str, body: bytes | None, *, new: bool = False) -> None:
-        known = await self.collection(name)
+    def _write(self, known: KnownCollection, key: str, body: bytes | None, *, new: bool = False) -> None:
         if body is not None and known.schema.json_schema is not None:
-            validate(name, known.schema.json_schema, decode(body))
-        place = (name, key)
+            validate(known.name, known.schema.json_schema, decode(body))
+        place = (known.name, key)
         before = self._written.get(place)
         self._undo.append((place, before))
         seen: Seen = self._seen.get(place, UNSEEN)
