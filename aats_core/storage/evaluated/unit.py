@@ -19,6 +19,9 @@ from aats_core.storage.json_schema import validate
 from aats_core.storage.operations import Updating, with_id
 from aats_core.store import Document, UpdateResult
 
+ALL = And(())
+"""The filter that every document matches."""
+
 Place = tuple[str, str]
 """The collection of a document, and its key there."""
 
@@ -89,7 +92,7 @@ class Unit:
             return
         async with aclosing(self._searched(name, bound)) as batches:
             async for batch in batches:
-                yield [found for found in batch if matches(found.document)]
+                yield list(batch) if bound == ALL else [found for found in batch if matches(found.document)]
 
     async def _searched(self, name: str, clause: Clause) -> AsyncGenerator[Iterable[Found], None]:
         """Yield, of what the database has, documents that may match, then those that the unit wrote."""
@@ -121,7 +124,7 @@ class Unit:
 
     async def count(self, name: str, clause: Clause) -> int:
         """Return how many documents match."""
-        if clause == And(()) and not self._repeatable:
+        if clause == ALL and not self._repeatable:
             size = await self._database.size(name)
             if size is not None:
                 return size

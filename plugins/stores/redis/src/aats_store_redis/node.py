@@ -172,7 +172,8 @@ class Node:
 
 
 def _pack(command: Command) -> bytes:
-    return pack_command(tuple(command))  # type: ignore[arg-type] # hiredis says that a command has one word
+    packed: bytes = pack_command(tuple(command))  # type: ignore[arg-type] # hiredis says that a command has one word
+    return packed
 
 
 async def _disconnect(connection: Connection) -> None:
