@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import structs
 
 from aats_core.clock import Clock, VirtualClock
-from aats_core.errors import StoreUnavailable
+from aats_core.errors import Conflict, StoreUnavailable
 from aats_core.health import Health, HealthStatus
+from aats_core.query import matcher, parse_filter
+from aats_core.query.values import equal, identical, normal
 from aats_core.settings import StoreSettings
 from aats_core.storage.collection import KnownCollection, extended
 from aats_core.storage.evaluated import (
@@ -23,11 +29,12 @@ from aats_core.storage.evaluated import (
     taken_id,
     taken_values,
 )
-from aats_core.storage.evaluated.codec import decode
-from aats_core.storage.evaluated.keys import claims_of
+from aats_core.storage.evaluated.codec import decode, encode
+from aats_core.storage.evaluated.keys import claims_of, id_key
 from aats_core.storage.evaluated.narrowing import entries_of, ranges_for
 from aats_core.storage.expiry import sweep_regularly
-from aats_core.store import Capability, Schema, Store
+from aats_core.store import Capability, Index, Schema, Store
+from aats_core.testing import strategies
 from aats_core.testing.stores import RecordStoreContract
 
 
@@ -51,6 +58,7 @@ class Dictionaries(Database):
     def __init__(self, data: Data) -> None:
         self.data = data
         self.open = False
+        self.commits = 0
         self._known: dict[str, KnownCollection] = {}
 
     async def _called(self) -> None:
@@ -85,6 +93,7 @@ class Dictionaries(Database):
 
     async def commit(self, commit: Commit) -> bool:
         await self._called()
+        self.commits += 1
         for name, known in commit.collections.items():
             if known.schema != self.data.schemas.get(name, Schema()):
                 return False
@@ -165,11 +174,13 @@ class DictionaryStore(Store):
         return Health() if self._database.open else Health(HealthStatus.DOWN, "it is closed")
 
     @property
-    def native(self) -> Any:
+    def native(self) -> Dictionaries:
         return self._database
 
 
 class TestRecords(RecordStoreContract):
+    examples = 20
+
     @pytest.fixture(autouse=True)
     def _data(self):
         self.data, self.clock = Data(), VirtualClock()
@@ -182,3 +193,139 @@ class TestRecords(RecordStoreContract):
 
     def now(self) -> float:
         return self.clock.time()
+
+
+def examples(function: Any) -> Any:
+    return settings(max_examples=150, deadline=None, database=None)(function)
+
+
+@examples
+@given(value=strategies.values(), other=strategies.values())
+def test_values_are_equal_just_where_their_keys_are(value, other):
+    value, other = normal(value), normal(other)
+    if isinstance(value, list) or isinstance(other, list):
+        return
+    assert (id_key(value) == id_key(other)) == equal(value, other)
+
+
+def test_numbers_that_no_float_tells_apart_have_keys_of_their_own():
+    numbers = [2**53, 2**53 + 1, 2**63 - 1, 2.0**63, Decimal("0.1"), 0.1, Decimal("1E+400"), float("inf"), 5e-324, 0]
+    assert len(set(map(id_key, numbers))) == len(numbers)
+    assert id_key(-0.0) == id_key(0) == id_key(Decimal("0E+3"))
+    assert id_key(Decimal("9007199254740993.0")) == id_key(2**53 + 1)
+    assert id_key(float("nan")) == id_key(Decimal("NaN"))
+
+
+@examples
+@given(document=strategies.documents())
+def test_what_is_stored_comes_back(document):
+    assert identical(decode(encode(document)), normal(document))
+
+
+@examples
+@given(document=strategies.documents(), filters=st.lists(strategies.filters(), min_size=1, max_size=5))
+def test_what_matches_lies_in_the_parts_of_indexes_that_are_searched(document, filters):
+    indexes = (Index({"a": 1, "b": -1}), Index({"b": 1}), Index({"a.b": 1, "c": 1}), Index({"a.0": 1}))
+    known, document = KnownCollection(0, "some", Schema(indexes)), normal({"_id": 1, **document})
+    entries = entries_of(known, document)
+    for each in filters:
+        clause = parse_filter(each)
+        ranges = ranges_for(known, clause)
+        if ranges is not None and matcher(clause)(document):
+            assert any(low <= entry < high for number, low, high in ranges for entry in entries[number]), each
+
+
+@pytest.mark.parametrize(
+    ("search", "finds"),
+    [
+        ("fox", True),
+        ("FÓX", True),
+        ("cat", False),
+        ("cat fox", True),
+        ('"brown fox"', True),
+        ('"fox brown"', False),
+        ('"brown fox" "lazy dog"', True),
+        ('"fox jumps"', False),
+        ("fox -lazy", False),
+        ("fox -cat", True),
+        ("-cat", False),
+        ("...", False),
+        ("élan", True),
+        ("secret", False),
+    ],
+)
+def test_text_is_searched_by_words_without_case_and_accents(search, finds):
+    document = {
+        "_id": 1,
+        "a": "The quick brown Fox.",
+        "b": ["jumps", "a Lazy, dog", 5],
+        "c": {"d": "ÉLAN"},
+        "e": "secret",
+    }
+    text = parse_filter({"$text": {"$search": search}})
+    paths = (("a",), ("b",), ("c", "d"))
+    known = KnownCollection(0, "some", Schema((Index({"a": 1, "b": 1, "c.d": 1}, text=True),)))
+
+    assert matcher(structs.replace(text, paths=paths))(document) is finds
+    if finds:
+        (entries,) = entries_of(known, document)
+        assert any(low <= entry < high for _, low, high in ranges_for(known, text) for entry in entries)
+
+
+def test_a_search_reads_only_what_the_best_index_leaves():
+    async def scenario():
+        data = Data()
+        store = DictionaryStore(data, VirtualClock())
+        await store.connect()
+        await store.records.ensure("some", Schema(indexes=(Index({"a": 1}), Index({"b": 1, "c": 1}))))
+        await store.records.insert("some", *({"_id": n, "a": n % 2, "b": n % 10, "c": n} for n in range(100)))
+        for filter_, most in (
+            ({"a": 1}, 50),
+            ({"b": 3}, 10),
+            ({"a": 1, "b": 3, "c": {"$gte": 50}}, 5),
+            ({"$or": [{"b": 3, "c": 3}, {"b": 4, "c": {"$in": [4, 5]}}]}, 2),
+            ({"b": {"$in": []}}, 0),
+        ):
+            await store.records.find("some", filter_)
+            assert data.read[-1] == most, filter_
+        await store.close()
+
+    asyncio.run(scenario())
+
+
+def test_documents_named_by_their_ids_are_read_together():
+    async def scenario():
+        data = Data()
+        store = DictionaryStore(data, VirtualClock())
+        await store.connect()
+        await store.records.insert("some", *({"_id": n, "n": 0} for n in range(50)))
+        commits = store.native.commits
+        await asyncio.gather(*(store.records.update("some", {"_id": n}, {"$inc": {"n": 1}}) for n in range(50)))
+        assert store.native.commits - commits <= 2, "the first goes alone, and the others together"
+        assert await store.records.count("some", {"n": 1}) == 50
+        await store.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_change_that_others_are_always_faster_than_ends_as_a_conflict(monkeypatch):
+    async def scenario():
+        data = Data()
+        store = DictionaryStore(data, VirtualClock())
+        monkeypatch.setattr(store.native, "timeout", 0.05)
+        await store.connect()
+        await store.records.insert("some", {"_id": 1, "n": 0})
+        fetch = store.native.fetch
+
+        async def slow_fetch(name, keys):
+            found = await fetch(name, keys)
+            data.read.append(0)
+            data.bodies["some"][id_key(1)] = encode({"_id": 1, "n": len(data.read)})
+            return found
+
+        monkeypatch.setattr(store.native, "fetch", slow_fetch)
+        with pytest.raises(Conflict, match="keep changing"):
+            await store.records.update("some", {"_id": 1}, {"$inc": {"n": 1}})
+        await store.close()
+
+    asyncio.run(scenario())

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any, TypeAlias
 
 from aats_core.query.numbers import QUIET, summed
-from aats_core.query.values import MISSING, NUMBER, is_nan, rank, sort_key
+from aats_core.query.values import MISSING, NUMBER, rank, sort_key
 
 Accumulate: TypeAlias = Callable[[Sequence[Any]], Any]
 """Makes one value of those of all documents of a group, in their order."""
@@ -72,8 +72,8 @@ def _deviation(values: Sequence[Any], of_sample: bool) -> Any:  # noqa: FBT001 -
     numbers = [float(number) for number in _numbers(values)]
     if len(numbers) <= of_sample:
         return None
-    if any(is_nan(number) or math.isinf(number) for number in numbers):
-        return None
+    if not all(map(math.isfinite, numbers)):
+        return math.nan
     mean = math.fsum(numbers) / len(numbers)
     return math.sqrt(math.fsum((number - mean) ** 2 for number in numbers) / (len(numbers) - of_sample))
 

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from aats_core.batching import Batcher
 from aats_core.clock import Clock
 from aats_core.errors import Conflict, DuplicateKey, StoreError, StoreUnavailable
+from aats_core.query import Clause, parse_projection, project, sorted_by
 from aats_core.query.filters import Path
 from aats_core.storage.collection import check_name, check_schema
 from aats_core.storage.evaluated.database import Database
+from aats_core.storage.evaluated.keys import id_key
 from aats_core.storage.evaluated.operations import Operations, Step
 from aats_core.storage.evaluated.unit import Unit
-from aats_core.store import Records, RecordStore, Schema, Write
+from aats_core.storage.operations import CheckedRecordStore
+from aats_core.storage.queries import Order
+from aats_core.store import Document, Records, Schema, Write
 
 T = TypeVar("T")
 
@@ -26,11 +30,13 @@ Call = Sequence[Step]
 
 _UPSERTS = 3
 """Attempts of an upsert, where another client makes the document in between."""
+_PAGE = 500
+"""Documents that a sorted stream reads at a time."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.2
 """Seconds between attempts, growing by the half."""
 
 
-class EvaluatedRecords(Operations, RecordStore):
+class EvaluatedRecords(Operations, CheckedRecordStore[Clause]):
     """Documents in a database that keeps them under their keys and narrows down which can match.
 
     Changes that name their documents by `_id` share a commit with those of other callers. A change whose documents
@@ -39,7 +45,7 @@ class EvaluatedRecords(Operations, RecordStore):
     """
 
     def __init__(self, database: Database, clock: Clock) -> None:
-        super().__init__(clock, database.largest)
+        Operations.__init__(self, clock, database.largest)
         self._database = database
         self._batches: Batcher[Call, list[Any]] = Batcher(self._apply_batch)
 
@@ -63,7 +69,7 @@ class EvaluatedRecords(Operations, RecordStore):
     async def _apply_batch(self, calls: list[Call]) -> Sequence[list[Any] | BaseException]:
         try:
             return await self._attempt(lambda unit: _apply_each(unit, calls))
-        except (DuplicateKey, Conflict):
+        except DuplicateKey:
             if len(calls) == 1:
                 raise
         # Whose new document is there already shows when each is alone.
@@ -96,6 +102,25 @@ class EvaluatedRecords(Operations, RecordStore):
             for name in unit.names:
                 await self._database.collection(name, fresh=True)
             unit = Unit(self._database)
+
+    async def _stream(self, name: str, query: Clause, order: Order) -> AsyncGenerator[Document, None]:
+        """Yield documents as they come; in an order only what they are sorted by is held, then they are read again."""
+        unit = self._reading()
+        if not order:
+            async with aclosing(unit.matching(name, query)) as batches:
+                async for batch in batches:
+                    for each in batch:
+                        yield each.document
+            return
+        kept = parse_projection({**{".".join(path): 1 for path, _ in order}, "_id": 1})
+        found = [project(each.document, kept) async for batch in unit.matching(name, query) for each in batch]
+        keys = [id_key(each["_id"]) for each in sorted_by(found, order)]
+        for start in range(0, len(keys), _PAGE):
+            page = keys[start : start + _PAGE]
+            documents = await self._reading().read(name, page, query)
+            for key in page:
+                if key in documents:
+                    yield documents[key]
 
     def transaction(self) -> AbstractAsyncContextManager[Records]:
         """Return a context whose reads and writes are committed in one step at its end.

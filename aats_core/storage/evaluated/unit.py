@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
-from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
 
 from aats_core.errors import Conflict, InvalidDocument, InvalidQuery
-from aats_core.message import new_id
-from aats_core.query import Changes, Clause, is_modified, matcher, updated, upserted
+from aats_core.query import Clause, is_modified, matcher, updated, upserted
 from aats_core.query.filters import And, Not, Or, Text
 from aats_core.storage.collection import KnownCollection
 from aats_core.storage.evaluated.codec import decode, encode
-from aats_core.storage.evaluated.database import UNSEEN, Change, Commit, Database, Seen, taken_id
+from aats_core.storage.evaluated.database import UNSEEN, Change, Commit, Database, Seen, Stored, taken_id
 from aats_core.storage.evaluated.keys import id_key, wanted_keys
 from aats_core.storage.json_schema import validate
+from aats_core.storage.operations import Updating, with_id
 from aats_core.store import Document, UpdateResult
+
+ALL = And(())
+"""The filter that every document matches."""
 
 Place = tuple[str, str]
 """The collection of a document, and its key there."""
@@ -30,16 +32,6 @@ class Found(NamedTuple):
     key: str
     document: Document
     body: bytes | None = None
-
-
-class Updating(NamedTuple):
-    """What an update does: to which documents, how many at most, and whether it makes one for want of any."""
-
-    clause: Clause
-    changes: Changes
-    now: datetime
-    upsert: bool = False
-    limit: int | None = None
 
 
 class Unit:
@@ -100,7 +92,7 @@ class Unit:
             return
         async with aclosing(self._searched(name, bound)) as batches:
             async for batch in batches:
-                yield [found for found in batch if matches(found.document)]
+                yield list(batch) if bound == ALL else [found for found in batch if matches(found.document)]
 
     async def _searched(self, name: str, clause: Clause) -> AsyncGenerator[Iterable[Found], None]:
         """Yield, of what the database has, documents that may match, then those that the unit wrote."""
@@ -132,7 +124,7 @@ class Unit:
 
     async def count(self, name: str, clause: Clause) -> int:
         """Return how many documents match."""
-        if clause == And(()) and not self._repeatable:
+        if clause == ALL and not self._repeatable:
             size = await self._database.size(name)
             if size is not None:
                 return size
@@ -177,34 +169,34 @@ class Unit:
 
     async def put(self, name: str, key: str, body: bytes) -> None:
         """Write a document, whether or not there was one."""
-        await self._write(name, key, body)
+        self._write(await self.collection(name), key, body)
 
-    async def insert(self, name: str, key: str, body: bytes) -> None:
-        """Write a new document; `DuplicateKey` here or at the commit where there is one."""
-        await self.collection(name)
-        place = (name, key)
+    async def insert(self, name: str, documents: Sequence[Stored]) -> None:
+        """Write new documents; `DuplicateKey` here or at the commit where there is one of them."""
+        known = await self.collection(name)
         if self._repeatable:
-            await self.look(name, [key])
-        written = self._written.get(place)
-        if (self._seen.get(place) if written is None else written.body) is not None:
-            raise taken_id(name, body)
-        await self._write(name, key, body, new=True)
+            await self.look(name, [key for key, _ in documents])
+        for key, body in documents:
+            written = self._written.get((name, key))
+            if (self._seen.get((name, key)) if written is None else written.body) is not None:
+                raise taken_id(name, body)
+            self._write(known, key, body, new=True)
 
-    async def update(self, name: str, updating: Updating) -> UpdateResult:
+    async def update(self, name: str, updating: Updating[Clause]) -> UpdateResult:
         """Change the documents that match, or make one."""
-        found = await self.found(name, updating.clause, updating.limit)
+        found = await self.found(name, updating.query, updating.limit)
         modified = 0
         for key, old, body in found:
             new = updated(old, updating.changes, updating.now)
             if is_modified(old, new, updating.changes):
                 self._saw(name, key, body)
-                await self._write(name, key, self._encoded(new))
+                self._write(self._known[name], key, self._encoded(new))
                 modified += 1
-        if found or not updating.upsert:
+        if found or updating.upsert is None:
             return UpdateResult(len(found), modified)
-        made = with_id(upserted(updating.clause, updating.changes, updating.now))
+        made = with_id(upserted(updating.upsert, updating.changes, updating.now))
         self.upserts = True
-        await self.insert(name, id_key(made["_id"]), self._encoded(made))
+        await self.insert(name, [Stored(id_key(made["_id"]), self._encoded(made))])
         return UpdateResult(0, 0, made["_id"])
 
     def _encoded(self, document: Document) -> bytes:
@@ -215,7 +207,7 @@ class Unit:
         found = await self.found(name, clause)
         for key, _, body in found:
             self._saw(name, key, body)
-            await self._write(name, key, None)
+            self._write(self._known[name], key, None)
         return len(found)
 
     async def require(self, name: str, clause: Clause) -> None:
@@ -226,11 +218,10 @@ class Unit:
             return
         raise Conflict(f"{name}: no document is as the write requires it")
 
-    async def _write(self, name: str, key: str, body: bytes | None, *, new: bool = False) -> None:
-        known = await self.collection(name)
+    def _write(self, known: KnownCollection, key: str, body: bytes | None, *, new: bool = False) -> None:
         if body is not None and known.schema.json_schema is not None:
-            validate(name, known.schema.json_schema, decode(body))
-        place = (name, key)
+            validate(known.name, known.schema.json_schema, decode(body))
+        place = (known.name, key)
         before = self._written.get(place)
         self._undo.append((place, before))
         seen: Seen = self._seen.get(place, UNSEEN)
@@ -267,11 +258,6 @@ class Unit:
         if not changes and not reads and not revisions:
             return True
         return await self._database.commit(Commit(self._known, changes, reads, revisions))
-
-
-def with_id(document: Document) -> Document:
-    """Return a document with an `_id`, a new one in front where it has none."""
-    return document if "_id" in document else {"_id": new_id(), **document}
 
 
 def encode_document(document: Document, largest: int) -> bytes:

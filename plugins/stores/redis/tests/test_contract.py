@@ -18,8 +18,8 @@ class OnRedis:
     """Stores over one namespace."""
 
     server: type[RedisServer | RedisCluster] = RedisServer
-    lifetime = 2.0
-    expiry_patience = 3.0
+    lifetime = 5.0
+    expiry_patience = 0.5
 
     @pytest.fixture(autouse=True)
     def _server(self, service: Any) -> None:
@@ -40,7 +40,7 @@ class TestKeyValues(OnRedis, KeyValueStoreContract):
 
 class TestRecordsOnACluster(OnRedis, RecordStoreContract):
     server = RedisCluster
-    examples = 10
+    examples = 5
 
 
 class TestKeyValuesOnACluster(OnRedis, KeyValueStoreContract):

@@ -20,7 +20,7 @@ from aats_core.clock import RealClock
 from aats_core.errors import SettingsError, StoreError, StoreUnavailable
 from aats_core.health import HealthStatus
 from aats_core.settings import TeamInfo
-from aats_core.store import KeyValueStore, RecordStore
+from aats_core.store import Index, KeyValueStore, RecordStore, Schema
 from tests.services import RedisCluster as ClusterServer
 from tests.services import RedisServer
 from tests.services.proxy import FaultProxy
@@ -90,20 +90,30 @@ def test_health_names_settings_that_lose_data(
     asyncio.run(scenario())
 
 
-def test_health_says_where_it_may_not_look(start: Any) -> None:
+@pytest.mark.parametrize(
+    ("more", "words"), [(["+info"], "config|get"), (["+info", "+config|get"], "")], ids=["too few", "enough"]
+)
+def test_the_rights_of_the_readme_are_enough_and_health_says_where_it_may_not_look(
+    start: Any, more: list[str], words: str
+) -> None:
     server = start()
     with redis.Redis(port=server.port) as client:
-        client.execute_command("ACL", "SETUSER", "aats", "on", ">pw", "~aats:*", "&*", "+@all", "-config")
+        client.execute_command("ACL", "SETUSER", "aats", "on", ">pw", "~aats:*", "&*", "+@all", "-@dangerous", *more)
 
     async def scenario() -> None:
         store = make(server.url, user="aats", password="pw")
         await store.connect()
         health = await store.health()
-        assert health.status is HealthStatus.DEGRADED
-        assert "config|get" in health.detail
-        await offered(store, RecordStore).insert("a", {"_id": 1})
-        async with offered(store, KeyValueStore).lock("a"):
-            pass
+        assert health.status is (HealthStatus.DEGRADED if words else HealthStatus.OK)
+        assert words in health.detail
+        records, values = offered(store, RecordStore), offered(store, KeyValueStore)
+        await records.ensure("a", Schema(indexes=(Index({"a": 1}, unique=True), Index({"t": 1}, text=True))))
+        await records.insert("a", {"_id": 1, "a": 1, "t": "x"})
+        assert await records.count("a", {"$text": {"$search": "x"}}) == await records.count("a", {"a": 1}) == 1
+        await values.limit("a", rate=1, per=60.0)
+        async with values.lock("a"):
+            with pytest.raises(TimeoutError):
+                await values.lock("a", timeout=0.3).__aenter__()
         await store.close()
 
     asyncio.run(scenario())

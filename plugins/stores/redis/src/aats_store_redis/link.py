@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,8 +16,6 @@ from aats_store_redis.failures import LOST, Unsent, is_hopeless, is_unapplied, r
 from aats_store_redis.node import Command, Node, Reply
 from aats_store_redis.scripts import Script, Word
 from aats_store_redis.settings import Address, RedisSettings, parse_address
-
-log = logging.getLogger("aats.store.redis")
 
 _OLDEST = 7
 _HOPS = 5
@@ -93,17 +89,12 @@ class Link:
         It is given again where it surely was not carried out, and with `repeat` also where that is not known. Raises
         `StoreUnavailable` where there is no answer in time.
         """
-        begun = time.monotonic()
         try:
             return await self._ask(key, command, repeat=repeat)
         except exceptions.NoScriptError:
             raise
         except (exceptions.RedisError, OSError) as error:
             raise translate(error, self.place) from error
-        finally:
-            took = time.monotonic() - begun
-            if took > self._settings.slow:
-                log.warning("%s of %d words took %.3f s, key %s", command[0], len(command), took, key)
 
     async def _ask(self, key: str, command: Command, *, repeat: bool) -> Reply:
         trouble, pause = "", _FIRST_PAUSE

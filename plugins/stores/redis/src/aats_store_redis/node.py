@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from hiredis import pack_command
 from redis import exceptions
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.connection import Connection, SSLConnection
@@ -18,6 +22,8 @@ from aats_core.breaker import Breaker
 from aats_store_redis.failures import LOST, Unsent, is_hopeless, reason, translate
 from aats_store_redis.scripts import Word
 from aats_store_redis.settings import Address, RedisSettings
+
+log = logging.getLogger("aats.store.redis")
 
 Command = Sequence[Word]
 Reply = Any
@@ -100,10 +106,11 @@ class Node:
 
     async def _exchange(self, commands: list[Command]) -> list[Reply]:
         replies: list[Reply] = []
-        connection = await self._connected()
+        packed = b"".join(map(_pack, commands))
+        connection, begun = await self._connected(), time.monotonic()
         try:
             async with asyncio.timeout(self._timeout):
-                await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+                await connection.send_packed_command(packed, check_health=False)
                 for _ in commands:
                     try:
                         replies.append(await connection.read_response())
@@ -117,7 +124,16 @@ class Node:
             raise
         else:
             await self._release(connection)
+            self._log_slow(commands, time.monotonic() - begun)
         return replies
+
+    def _log_slow(self, commands: Sequence[Command], took: float) -> None:
+        """Log a round trip that took long, with its commands and how long they are, but not what they hold."""
+        if took > self._settings.slow:
+            kinds = Counter(str(command[0]) for command in commands)
+            shown = ", ".join(f"{count} {name}" for name, count in kinds.items())
+            words = sum(map(len, commands))
+            log.warning("%s: a round trip took %.3f s: %s, %d words together", self.address, took, shown, words)
 
     async def _connected(self) -> Connection:
         while self._idle:
@@ -153,6 +169,11 @@ class Node:
             await _disconnect(connection)
         else:
             self._idle.append(connection)
+
+
+def _pack(command: Command) -> bytes:
+    packed: bytes = pack_command(tuple(command))  # type: ignore[arg-type] # hiredis says that a command has one word
+    return packed
 
 
 async def _disconnect(connection: Connection) -> None:
