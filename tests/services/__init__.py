@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.services.kafka import KafkaServer
 from tests.services.mongodb import MongoServer
 from tests.services.nats import NatsServer
+from tests.services.neo4j import Neo4jServer
 from tests.services.postgres import PostgresServer
 from tests.services.rabbitmq import RabbitServer
 from tests.services.redis import RedisCluster, RedisServer
@@ -16,6 +17,7 @@ SERVERS: dict[str, type[Service]] = {
         KafkaServer,
         MongoServer,
         NatsServer,
+        Neo4jServer,
         PostgresServer,
         RabbitServer,
         RedisServer,
@@ -28,6 +30,7 @@ __all__ = [
     "KafkaServer",
     "MongoServer",
     "NatsServer",
+    "Neo4jServer",
     "PostgresServer",
     "RabbitServer",
     "RedisCluster",
