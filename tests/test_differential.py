@@ -11,16 +11,19 @@ import pytest
 from aats_store_mongodb import MongoStore
 from aats_store_mongodb.failures import translated
 from aats_store_mongodb.wire import CODEC, sendable
+from aats_store_neo4j import Neo4jStore
 from aats_store_postgres import PostgresStore
 from aats_store_redis import RedisStore
 from aats_store_sqlite import SqliteStore
+from pydantic import SecretStr
 from pymongo import AsyncMongoClient
 
 from aats_core.clock import RealClock
 from aats_core.settings import TeamInfo
 from aats_core.store import Document, Filter, Records, RecordStore, Store, UpdateResult
 from aats_core.testing.differential import DifferentialContract
-from tests.services import MongoServer, PostgresServer, RedisServer
+from tests.services import MongoServer, Neo4jServer, PostgresServer, RedisServer
+from tests.services.neo4j import PASSWORD as NEO4J_PASSWORD
 
 DATABASE = "aats_differential"
 
@@ -130,6 +133,16 @@ class TestPostgres(AgainstMongod):
 
     def make_store(self) -> Store:
         return PostgresStore(PostgresStore.Settings(dsn=self.dsn), self.info, RealClock())
+
+
+class TestNeo4j(AgainstMongod):
+    @pytest.fixture(autouse=True)
+    def _neo4j(self, service):
+        self.uri = service(Neo4jServer).url
+
+    def make_store(self) -> Store:
+        settings = Neo4jStore.Settings(uri=self.uri, password=SecretStr(NEO4J_PASSWORD), timeout=30.0)
+        return Neo4jStore(settings, self.info, RealClock())
 
 
 class TestRedis(AgainstMongod):

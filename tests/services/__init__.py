@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.services.kafka import KafkaServer
 from tests.services.mongodb import MongoServer, MongoSet
 from tests.services.nats import NatsServer
+from tests.services.neo4j import Neo4jServer
 from tests.services.postgres import PostgresServer
 from tests.services.rabbitmq import RabbitServer
 from tests.services.redis import RedisCluster, RedisServer
@@ -17,6 +18,7 @@ SERVERS: dict[str, type[Service]] = {
         MongoServer,
         MongoSet,
         NatsServer,
+        Neo4jServer,
         PostgresServer,
         RabbitServer,
         RedisServer,
@@ -30,6 +32,7 @@ __all__ = [
     "MongoServer",
     "MongoSet",
     "NatsServer",
+    "Neo4jServer",
     "PostgresServer",
     "RabbitServer",
     "RedisCluster",

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import shutil
 import socket
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from tests.services.service import Service, ServiceError, free_port
+from tests.services.jars import fetch_jars, missing_for_java, run
+from tests.services.service import Service, free_port
 
-HERE = Path(__file__).parent
-JARS = HERE.parents[1] / ".cache" / "kafka"
-COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
 CLUSTER = "MkU3OEVBNTcwNTJENDM2Qk"
 USER, PASSWORD = "ada", "correct-horse"
 """Whom the SASL listeners know, by SCRAM-SHA-512."""
@@ -43,15 +38,13 @@ class KafkaServer(Service):
     @classmethod
     def missing(cls) -> str:
         """Name what Debian has to give; the jars are fetched when the server first starts."""
-        absent = [program for program in ("java", "mvn") if not shutil.which(program)]
-        return f"not installed: {', '.join(absent)} (Debian packages openjdk-17-jre-headless, maven)" if absent else ""
+        return missing_for_java()
 
     def command(self) -> list[str]:
         """Write the configuration and format the data directory once, with the user of the SASL listeners."""
-        fetch_jars()
         config = self.directory / "server.properties"
         config.write_text("".join(f"{name}={value}\n" for name, value in self.options().items()))
-        java = [*JAVA, "-cp", f"{JARS}/*"]
+        java = [*JAVA, "-cp", f"{fetch_jars(self.name)}/*"]
         if not (self.directory / "data").exists():
             user = f"SCRAM-SHA-512=[name={USER},password={PASSWORD}]"
             storage = ["format", "-t", CLUSTER, "-c", str(config), "--add-scram", user]
@@ -125,23 +118,3 @@ def _scram(listener: str) -> dict[str, object]:
 
 def _joined(listeners: Mapping[str, int]) -> str:
     return ",".join(f"{name}://127.0.0.1:{port}" for name, port in listeners.items())
-
-
-def fetch_jars() -> None:
-    """Have Maven fetch what `kafka.pom.xml` names, unless it is there; raises where a checksum is another."""
-    lines = [line.split() for line in (HERE / "kafka.sha256").read_text().splitlines()]
-    pinned = {name: checksum for checksum, name in lines}
-    if not JARS.is_dir() or {path.name for path in JARS.glob("*.jar")} != set(pinned):
-        shutil.rmtree(JARS, ignore_errors=True)
-        run(["mvn", "-q", "-B", "-f", str(HERE / "kafka.pom.xml"), COPY, f"-DoutputDirectory={JARS}"])
-    found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in JARS.glob("*.jar")}
-    if found != pinned:
-        odd = sorted(name for name in found.keys() | pinned if found.get(name) != pinned.get(name))
-        raise ServiceError(f"kafka: jars that are not the pinned ones in {JARS}: {', '.join(odd)}")
-
-
-def run(command: list[str]) -> None:
-    """Run a program to its end; raises with what it printed where it fails."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
-    if done.returncode:
-        raise ServiceError(f"{command[0]} failed: {done.stdout[-2000:]}{done.stderr[-2000:]}")
