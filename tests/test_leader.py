@@ -28,12 +28,12 @@ from tests.services import MongoServer, PostgresServer
 
 T = TypeVar("T")
 
-TASKS = 60
+TASKS = 40
 
 TEAM = """
 [team]
 namespace = "{namespace}"
-lease = "3s"
+lease = "2s"
 
 [stores.primary]
 {store}

@@ -11,7 +11,7 @@ import pymongo
 import pytest
 
 from tests.migrating import Project, Scenarios, project_at
-from tests.services import MongoServer, PostgresServer
+from tests.services import MongoServer, PostgresServer, RedisServer
 
 DATABASE = "aats_migrations_test"
 
@@ -43,4 +43,11 @@ class TestOnMongo(Scenarios):
     def project(self, mongo: str, tmp_path: Path) -> Iterator[Project]:
         section = f'plugin = "mongodb"\nurl = "{mongo}"\ndatabase = "{DATABASE}"'
         with project_at(tmp_path, team(section)) as project:
+            yield project
+
+
+class TestOnRedis(Scenarios):
+    @pytest.fixture
+    def project(self, service: Any, tmp_path: Path) -> Iterator[Project]:
+        with project_at(tmp_path, team(f'plugin = "redis"\nservers = ["{service(RedisServer).url}"]')) as project:
             yield project
