@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 from aats_core.clock import Clock, RealClock
-from aats_core.errors import AatsError, Conflict, DuplicateKey, LeaseHeld, LeaseLost, StoreError
+from aats_core.errors import Conflict, DuplicateKey, LeaseHeld, LeaseLost, StoreError
 from aats_core.message import new_id
 from aats_core.store import Insert, Put, RecordStore, Require
 
@@ -45,6 +45,8 @@ class Lease:
     Its holder renews it all the time. Whoever sees it unchanged for `ttl` seconds takes it over, by his own clock: no
     clocks are compared, so that they may differ. Each holder has a larger `token` than all before it, and
     `fence` puts it into a write, which then fails with `Conflict` once another has taken over.
+
+    Give an `id` only where no two processes can have it at a time: the next with the same one does not wait.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Lease:
         *,
         ttl: float,
         holder: str = "",
+        id: str = "",
         clock: Clock | None = None,
     ) -> None:
         self.name = name
@@ -61,10 +64,11 @@ class Lease:
         self._records = records
         self._ttl = ttl
         self._holder = holder or this_process()
-        self._id = new_id()
+        self._id = id or new_id()
         self._clock = clock or RealClock()
         self._scope: asyncio.Timeout | None = None
         self._unlimited = False
+        self._released = False
 
     @property
     def fence(self) -> Require:
@@ -80,11 +84,11 @@ class Lease:
         `waiting` is called once with who holds it where it cannot be had at once. Raises `LeaseHeld` with the same
         after `timeout` seconds. What runs in the context is cancelled when the lease is lost, and `LeaseLost` raised.
         """
-        began = await self._acquire(timeout, waiting)
+        began = await self.acquire(timeout=timeout, waiting=waiting)
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout_at(began + self._ttl) as self._scope:
-                keeping = loop.create_task(self._keep(), name=f"lease {self.name}")
+                keeping = loop.create_task(self._keep_within(), name=f"lease {self.name}")
                 try:
                     yield self.token
                 finally:
@@ -95,7 +99,7 @@ class Lease:
                 raise
             raise LeaseLost(f"the lease {self.name} could not be renewed in time, or another has taken it") from None
         finally:
-            await self._release()
+            await self.release()
 
     @contextmanager
     def unlimited(self) -> Iterator[None]:
@@ -117,13 +121,13 @@ class Lease:
         if not self._unlimited:
             self._limit(began + self._ttl)
 
-    async def _acquire(self, timeout: float | None, waiting: Callable[[str], None]) -> float:
-        """Wait for it, take it, and return when it was asked for."""
+    async def acquire(self, *, timeout: float | None = None, waiting: Callable[[str], None] = lambda _: None) -> float:
+        """Take it as `hold` does, for whoever sees to `keep` and `release` himself; returns the loop's time of that."""
         seen: Beat | None = None
         began = since = self._clock.monotonic()
         while True:
             asked = asyncio.get_running_loop().time()
-            found = await self._find()
+            found = await self.look()
             beat = (found["token"], found["beat"]) if found else None
             if beat != seen:
                 since = self._clock.monotonic()
@@ -144,7 +148,8 @@ class Lease:
             return True
         return since is not None and self._clock.monotonic() - since >= found["ttl"]
 
-    async def _find(self) -> dict[str, Any] | None:
+    async def look(self) -> dict[str, Any] | None:
+        """Return the record of the lease: the `id` and `holder` of who has it, empty where it was given back."""
         found = await self._records.find(COLLECTION, {"_id": self.name}, limit=1)
         return found[0] if found else None
 
@@ -159,26 +164,34 @@ class Lease:
                 await self._records.write([same, Put(COLLECTION, mine)])
         except (Conflict, DuplicateKey):
             return False
-        self.token = token
+        self.token, self._released = token, False
         return True
 
-    async def _keep(self) -> None:
+    async def keep(self) -> None:
+        """Renew it until it is released; raises `LeaseLost` once another has it, and goes on while nobody can say."""
         while True:
             await self._clock.sleep(self._ttl / _BEATS)
+            if self._released:
+                return
             try:
                 await self.renew()
-            except LeaseLost:
-                self._limit(asyncio.get_running_loop().time())
-                return
-            except AatsError as error:
-                log.warning("the lease %s could not be renewed, tried again: %s", self.name, error)
+            except StoreError as error:
+                log.warning("the lease %s could not be renewed, tries again: %s", self.name, error)
+
+    async def _keep_within(self) -> None:
+        try:
+            await self.keep()
+        except LeaseLost:
+            self._limit(asyncio.get_running_loop().time())
 
     def _limit(self, when: float | None) -> None:
         if self._scope is not None and not self._scope.expired():
             with suppress(RuntimeError):  # its context has just been left
                 self._scope.reschedule(when)
 
-    async def _release(self) -> None:
+    async def release(self) -> None:
+        """Give it back, so that nobody has to wait until it runs out."""
+        self._released = True
         free = {"$set": {"holder": ""}, "$inc": {"beat": 1}}
         try:
             async with asyncio.timeout(RELEASE_TIMEOUT):

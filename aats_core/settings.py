@@ -127,7 +127,11 @@ class TeamSection(PluginSettings):
     ] = 30.0
     lease: Annotated[
         Seconds,
-        Field(gt=0, description="Seconds without a heartbeat after which a worker's tasks are given away."),
+        Field(
+            gt=0,
+            description="Seconds without a sign of life after which a worker's tasks are given away, "
+            "and another process leads the team or migrates its stores.",
+        ),
     ] = 30.0
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Field(description="The least serious of what is logged.")

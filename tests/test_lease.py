@@ -102,7 +102,7 @@ def test_what_a_dead_holder_had_is_taken_once_its_time_is_over_by_the_waiters_ow
     async def test(records: RecordStore) -> None:
         await leave_behind(records, 30.0)
         clock = VirtualClock()
-        waiting = asyncio.create_task(lease(records, "bob", clock=clock)._acquire(None, lambda _: None))
+        waiting = asyncio.create_task(lease(records, "bob", clock=clock).acquire())
         await until(lambda: clock._sleepers)
 
         while clock.monotonic() < 29:
@@ -123,7 +123,7 @@ def test_a_holder_that_gives_a_sign_keeps_it(run):
     async def test(records: RecordStore) -> None:
         await leave_behind(records, 30.0)
         clock = VirtualClock()
-        waiting = asyncio.create_task(lease(records, "bob", clock=clock)._acquire(None, lambda _: None))
+        waiting = asyncio.create_task(lease(records, "bob", clock=clock).acquire())
         await until(lambda: clock._sleepers)
 
         for _ in range(5):

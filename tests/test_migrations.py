@@ -53,6 +53,8 @@ def project(tmp_path: Path) -> Iterator[Project]:
 
 
 class TestOnSqlite(Scenarios):
+    moments = ("counted-3", "counted-11", "counted")
+
     def test_in_one_state_directory_the_second_waits_for_the_first(self, project):
         project.step("0001_fill", FILL)
         first = project.start_until("filled")

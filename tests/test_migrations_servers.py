@@ -48,6 +48,6 @@ class TestOnMongo(Scenarios):
 
 class TestOnRedis(Scenarios):
     @pytest.fixture
-    def project(self, service, tmp_path: Path) -> Iterator[Project]:
+    def project(self, service: Any, tmp_path: Path) -> Iterator[Project]:
         with project_at(tmp_path, team(f'plugin = "redis"\nservers = ["{service(RedisServer).url}"]')) as project:
             yield project

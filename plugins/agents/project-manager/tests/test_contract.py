@@ -12,7 +12,7 @@ from aats_core.clock import RealClock
 from aats_core.hooks import Hooks
 from aats_core.kinds import TaskKinds
 from aats_core.settings import TeamInfo
-from aats_core.store import Document, RecordStore, Schema, Write
+from aats_core.store import Document, RecordStore, Schema, UpdateResult, Write
 from aats_core.testing.agents import AgentContract
 
 
@@ -27,6 +27,9 @@ class EmptyRecords:
 
     async def write(self, operations: Sequence[Write]) -> None:
         pass
+
+    async def update(self, *_: Any) -> UpdateResult:
+        return UpdateResult(1, 1)
 
 
 class TestProjectManager(AgentContract):

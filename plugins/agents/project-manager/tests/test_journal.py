@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from aats_agent_project_manager.journal import BATCH, Entry, Journal
+from aats_agent_project_manager.leadership import Leadership
 from aats_store_sqlite import SqliteStore
 
 from aats_core.clock import VirtualClock, settle
@@ -26,7 +27,8 @@ class Desk:
     def __init__(self, gate: Any) -> None:
         self.gate = gate
         self.clock = VirtualClock()
-        self.journal = Journal(gate, self.clock)
+        self.leadership = Leadership(gate, TeamInfo(), self.clock)
+        self.journal = Journal(gate, self.clock, self.leadership)
         self.told: list[tuple[str, str]] = []
 
     def add(self, name: str, *writes: Write, patient: bool = True) -> None:
@@ -61,6 +63,8 @@ def play(tmp_path: Path, make_gate: Callable[..., Any]) -> Callable[[Callable[[D
             store = SqliteStore(SqliteStore.Settings(), TeamInfo(state_dir=tmp_path), VirtualClock())
             await store.connect()
             desk = Desk(make_gate(store.capabilities[0]))
+            assert await desk.leadership.seize()
+            desk.gate.forget()
             running = asyncio.create_task(desk.journal.run(DELAY))
             try:
                 async with asyncio.timeout(60):
@@ -172,7 +176,7 @@ def test_it_tries_again_as_often_as_the_setting_says(play) -> None:
 
 def test_nobody_waits_for_a_journal_that_has_broken(play) -> None:
     async def scenario(desk: Desk) -> None:
-        journal = Journal(desk.gate, desk.clock)
+        journal = Journal(desk.gate, desk.clock, desk.leadership)
 
         def fail() -> None:
             raise ValueError("a fault in what follows")

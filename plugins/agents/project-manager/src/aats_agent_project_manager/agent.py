@@ -20,13 +20,14 @@ from aats_agent_project_manager.documents import (
     read_record,
 )
 from aats_agent_project_manager.journal import Entry, Journal
+from aats_agent_project_manager.leadership import Leadership
 from aats_agent_project_manager.outbox import Outbox
 from aats_agent_project_manager.plan_run import PlanRun
 from aats_agent_project_manager.progress import Progress
 from aats_agent_project_manager.settings import ProjectManagerSettings
 from aats_core.agent import Agent
 from aats_core.clock import Clock
-from aats_core.errors import InvalidRequest, NotFound, Refused, StoreError
+from aats_core.errors import AatsError, InvalidRequest, NotFound, Refused, StoreError, UnknownReceiver
 from aats_core.handlers import on
 from aats_core.hooks import Hooks
 from aats_core.kinds import TaskKinds
@@ -71,20 +72,35 @@ class ProjectManager(Agent):
         self._clock = clock
         self._info = info
         self._hooks = hooks
-        self._journal = Journal(primary, clock)
+        self._leadership = Leadership(primary, info, clock)
+        self._journal = Journal(primary, clock, self._leadership)
         self._last_id = 0
         self._keys: dict[str, asyncio.Future[PlanRecord]] = {}
 
     async def start(self) -> None:
-        """Load every active plan and go on with it."""
+        """Lead, or stand by while another process does."""
         self._outbox = Outbox(self)
         self._progress = Progress(self._journal, self._outbox, self._clock, self._hooks)
         await prepare(self._records)
-        self.spawn(self._journal.run(self.settings.retry_delay))
         self.spawn(self._outbox.run())
+        if await self._leadership.seize():
+            await self._lead()
+        else:
+            self.spawn(self._stand_by())
+
+    async def _stand_by(self) -> None:
+        await self._leadership.wait(self.settings.retry_delay)
+        log.warning("the project manager that led the team is gone: this one leads now")
+        await self._lead()
+
+    async def _lead(self) -> None:
+        """Load every active plan and go on with it."""
+        self.spawn(self._leadership.keep())
+        self.spawn(self._journal.run(self.settings.retry_delay))
         for document in await self._records.find(PLANS, {"state": PlanState.ACTIVE.value}, sort={"submitted": 1}):
             record, tasks = await load_plan(self._records, document)
             self._progress.adopt(_run(record, tasks))
+        self._leadership.leads = True
         if self._progress.runs:
             log.info("going on with %d plans", len(self._progress.runs))
 
@@ -95,12 +111,15 @@ class ProjectManager(Agent):
                 await self._journal.flush()
         except TimeoutError:
             log.error("changes that the store did not take in time are lost; their tasks run again after a restart")
+        await self._leadership.resign()
 
     # Plans
 
     @on("plan.submit")
     async def submit(self, submission: Submission) -> Any:
         """Check a plan, store it with all its tasks, and answer with its record once that is durable."""
+        if not self._leadership.leads:
+            return self._ask_leader("plan.submit", submission)
         plan, key = submission.plan, submission.key
         if key:
             known = await self._submitted(key)
@@ -223,11 +242,28 @@ class ProjectManager(Agent):
         record = msgspec.structs.replace(run.record, counts=run.counts())
         return record, run.tasks
 
+    def _ask_leader(self, type: str, payload: Any) -> asyncio.Future[Any]:
+        """Return what the project manager that leads is going to answer."""
+        return asyncio.ensure_future(self._answer_of_leader(type, payload))
+
+    async def _answer_of_leader(self, type: str, payload: Any) -> Any:
+        leader = await self._leadership.leader()
+        if leader == self._info.node:
+            raise InvalidRequest("this project manager is about to lead the team; try again in a moment")
+        try:
+            return await self.request(f"{self.name}@{leader}", type, payload)
+        except UnknownReceiver as error:
+            raise InvalidRequest(
+                f"this process stands by: node {leader} leads the team, and the broker does not reach it; ask it there"
+            ) from error
+
     # What people decide
 
     @on("task.cancel")
     async def cancel(self, request: CancelRequest) -> Any:
         """Cancel a task or all open tasks of a plan; answers with their ids."""
+        if not self._leadership.leads:
+            return self._ask_leader("task.cancel", request)
         run, names = await self._open_tasks(request.id)
         ids = [run.tasks[name].id for name in names]
         for name in names:
@@ -237,6 +273,8 @@ class ProjectManager(Agent):
     @on("task.retry")
     async def retry(self, request: RetryRequest) -> Any:
         """Run a task that ended badly, or all such tasks of a plan, again; answers with their ids."""
+        if not self._leadership.leads:
+            return self._ask_leader("task.retry", request)
         plan, _, name = request.id.partition("/")
         run = await self._run(plan)
         bad = (TaskState.FAILED, TaskState.CANCELLED, TaskState.UNKNOWN)
@@ -248,6 +286,8 @@ class ProjectManager(Agent):
     @on("task.settle")
     async def settle(self, request: SettleRequest) -> Any:
         """Take a person's word for what became of an unknown task; answers with its record."""
+        if not self._leadership.leads:
+            return self._ask_leader("task.settle", request)
         plan, _, name = request.id.partition("/")
         run = await self._run(plan)
         task = run.tasks.get(name)
@@ -290,8 +330,14 @@ class ProjectManager(Agent):
 
     @on("task.result")
     async def result(self, result: TaskResult) -> None:
-        """Take in what came of an attempt."""
-        self._progress.finish(result)
+        """Take in what came of an attempt, or where another leads by now, have that one do so."""
+        if self._leadership.leads:
+            self._progress.finish(result)
+            return
+        try:
+            await self.send(f"{self.name}@{await self._leadership.leader()}", "task.result", result)
+        except AatsError as error:
+            log.warning("the result of %s/%s reaches no leader: %s", result.plan, result.name, error)
 
     @on("inbox.read")
     async def inbox_read(self) -> None:

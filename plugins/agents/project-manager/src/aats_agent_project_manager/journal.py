@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from aats_agent_project_manager.leadership import Leadership
 from aats_core.clock import Clock
-from aats_core.errors import StoreError, StoreFull, StoreUnavailable
+from aats_core.errors import Conflict, StoreError, StoreFull, StoreUnavailable
 from aats_core.store import RecordStore, Write
 
 log = logging.getLogger("aats.project-manager")
@@ -33,10 +34,14 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Journal:
-    """Writes entries in the order they were added; while one commit runs, the next batch gathers."""
+    """Writes entries in the order they were added; while one commit runs, the next batch gathers.
 
-    def __init__(self, records: RecordStore, clock: Clock) -> None:
+    Nothing is written unless this process leads when it is committed.
+    """
+
+    def __init__(self, records: RecordStore, clock: Clock, leadership: Leadership) -> None:
         self._records = records
+        self._leadership = leadership
         self._clock = clock
         self._entries: deque[Entry] = deque()
         self._added = asyncio.Event()
@@ -55,7 +60,10 @@ class Journal:
         await self._written.wait()
 
     async def run(self, retry_delay: float) -> None:
-        """Write for as long as the project manager lives, trying again after so many seconds where that fails."""
+        """Write for as long as the project manager lives, trying again after so many seconds where that fails.
+
+        Raises `LeaseLost` where another project manager leads by now: nothing more of this one is stored.
+        """
         try:
             while True:
                 await self._added.wait()
@@ -70,7 +78,7 @@ class Journal:
 
     async def _write(self, batch: list[Entry], retry_delay: float) -> None:
         try:
-            await self._records.write([write for entry in batch for write in entry.writes])
+            await self._records.write([self._leadership.fence, *(write for entry in batch for write in entry.writes)])
         except StoreError:
             for entry in sorted(batch, key=lambda entry: entry.patient):
                 await self._write_alone(entry, retry_delay)
@@ -82,7 +90,7 @@ class Journal:
         """Write an entry of a batch that failed, to find out which of them is the cause."""
         while True:
             try:
-                await self._records.write(entry.writes)
+                await self._records.write([self._leadership.fence, *entry.writes])
             except (StoreUnavailable, StoreFull) as error:
                 if not entry.patient:
                     entry.refused(error)
@@ -91,6 +99,8 @@ class Journal:
                 self._refuse_the_impatient(error)
                 await self._clock.sleep(retry_delay)
             except StoreError as error:
+                if isinstance(error, Conflict):
+                    await self._leadership.check(retry_delay)
                 entry.refused(error)
                 return
             else:
