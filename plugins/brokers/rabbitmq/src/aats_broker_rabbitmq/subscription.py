@@ -254,8 +254,11 @@ class RabbitSubscription(Subscription):
     def _put(self, entry: Entry) -> None:
         if not self._open:
             return None  # it goes back with what is unsettled
-        if entry.attempts >= self._context.settings.max_attempts:
-            self._do(self._bury(entry, f"its consumers ended {entry.attempts} times without settling it"))
+        fault = entry.fault
+        if not fault and entry.attempts >= self._context.settings.max_attempts:
+            fault = f"its consumers ended {entry.attempts} times without settling it"
+        if fault:
+            self._do(self._bury(entry, fault))
             return None
         if entry.wait() > HERE and not entry.intake.sole:
             self._do(self._post(entry, entry.due))
