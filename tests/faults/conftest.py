@@ -9,8 +9,12 @@ from typing import Any
 import pytest
 
 from tests.faults.scene import Scene
-from tests.services.brokers import BENCHES
+from tests.services.brokers import BENCHES, RABBIT_USER, Bench
+from tests.services.fixtures import refuse
+from tests.services.nats import NatsCluster
 from tests.services.proxy import FaultProxy
+from tests.services.rabbitmq import RabbitCluster
+from tests.services.service import Service
 
 TABLE = pytest.StashKey[list[tuple[Any, ...]]]()
 WINDOWS = pytest.StashKey[list[tuple[Any, ...]]]()
@@ -21,6 +25,23 @@ HEADS = {
 }
 
 
+CLUSTERS = {
+    bench.name: bench
+    for bench in (
+        Bench(
+            "nats, three servers",
+            NatsCluster,
+            lambda urls: {"plugin": "nats", "servers": urls.split(","), "replicas": 3},
+        ),
+        Bench(
+            "rabbitmq, three nodes",
+            RabbitCluster,
+            lambda urls: {"plugin": "rabbitmq", "servers": urls.split(","), **RABBIT_USER},
+        ),
+    )
+}
+
+
 @pytest.fixture(params=sorted(BENCHES))
 def scene(request: pytest.FixtureRequest, service: Callable[[type[Any]], Any], tmp_path: Path) -> Iterator[Scene]:
     """Yield a scene on each broker; afterwards nothing is lost, nothing happened twice, and that is noted."""
@@ -28,8 +49,27 @@ def scene(request: pytest.FixtureRequest, service: Callable[[type[Any]], Any], t
     server = service(bench.server)
     if server.given:
         pytest.skip(f"faults need a {bench.name} of their own, not the one of AATS_TEST_{bench.name.upper()}_URL")
+    yield from played(request, bench, server, tmp_path)
+
+
+@pytest.fixture(params=sorted(CLUSTERS))
+def cluster_scene(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
+    """Yield a scene on each cluster, which runs for that alone."""
+    bench = CLUSTERS[request.param]
+    if reason := bench.server.missing():
+        refuse(reason)
+    cluster = bench.server(tmp_path / "cluster")
+    try:
+        cluster.start()
+        yield from played(request, bench, cluster, tmp_path)
+    finally:
+        cluster.stop()
+
+
+def played(request: pytest.FixtureRequest, bench: Bench, server: Service, directory: Path) -> Iterator[Scene]:
+    """Yield a scene, and note what came of it."""
     with FaultProxy(server.behind, server.front) as proxy:
-        scene = Scene(bench, server, proxy, tmp_path)
+        scene = Scene(bench, server, proxy, directory)
         try:
             yield scene
         finally:

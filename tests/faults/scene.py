@@ -111,7 +111,14 @@ class Scene:
 
     def missing(self) -> set[int]:
         """Return what was confirmed and has had no effect."""
-        return self.confirmed - {int(line) for line in self.effects.lines()}
+        return self.confirmed - self._had_effect()
+
+    def handled(self) -> set[int]:
+        """Return what was confirmed and has had its effect."""
+        return self.confirmed & self._had_effect()
+
+    def _had_effect(self) -> set[int]:
+        return {int(line) for line in self.effects.lines()}
 
     def repeated(self) -> int:
         """Return how many effects happened more than once."""

@@ -13,12 +13,15 @@ from aats_core.broker import Broker
 from aats_core.message import Message
 from tests.faults.consumer import Moment, Poison
 from tests.faults.scene import Scene
+from tests.services.cluster import Cluster
 from tests.services.proxy import Fault
 
 pytestmark = pytest.mark.faults
 
 FLOW_AGAIN = 10.0
 """Seconds after a fault within which messages have to flow again."""
+LEADERLESS = 60.0
+"""Seconds within which a message has its effect that a cluster confirmed without the leader it had."""
 
 
 @pytest.mark.parametrize("moment", [moment for moment in Moment if moment is not Moment.NEVER])
@@ -44,6 +47,26 @@ def test_the_server_is_killed_under_load(scene: Scene) -> None:
                     await asyncio.to_thread(scene.server.kill)
                     await asyncio.to_thread(scene.server.start)
                     await flow_again(scene)
+            await scene.settle()
+
+    asyncio.run(scenario())
+
+
+def test_the_leader_of_a_cluster_is_killed_under_load(cluster_scene: Scene) -> None:
+    scene, cluster = cluster_scene, cluster_scene.server
+    assert isinstance(cluster, Cluster)
+
+    async def scenario() -> None:
+        async with connected(scene) as broker:
+            for _ in range(2):
+                scene.consume()
+            async with load(scene, broker):
+                await asyncio.sleep(scene.random.uniform(0.5, 1.5))
+                leader = await asyncio.to_thread(cluster.leader, "aats")
+                await asyncio.to_thread(leader.kill)
+                before = set(scene.confirmed)
+                scene.recovery = await scene.until(lambda: scene.handled() - before, LEADERLESS, lambda: "no flow")
+                await asyncio.to_thread(leader.start)
             await scene.settle()
 
     asyncio.run(scenario())

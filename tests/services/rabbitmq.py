@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import socket
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
+from tests.services.cluster import Cluster
 from tests.services.service import Service, free_port
 
 PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
@@ -38,7 +42,7 @@ class RabbitServer(Service):
     @classmethod
     def missing(cls) -> str:
         """Name the package."""
-        if cls._script() and shutil.which("epmd"):
+        if cls.script() and shutil.which("epmd"):
             return ""
         return "rabbitmq-server is not installed (Debian package rabbitmq-server)"
 
@@ -50,7 +54,12 @@ class RabbitServer(Service):
             f"default_vhost = aats\ndefault_user = {self.user}\ndefault_pass = {self.password}\n"
             f"disk_free_limit.absolute = 50MB\n{self.extra}"
         )
-        return ["sh", "-c", 'epmd & exec "$0"', self._script()]
+        return ["sh", "-c", 'epmd & exec "$0"', self.script()]
+
+    @property
+    def node(self) -> str:
+        """What its peers call it."""
+        return f"aats-{self.port}@localhost"
 
     def environment(self) -> Mapping[str, str]:
         """Return the places of its data, and the ports on which its parts find each other."""
@@ -60,7 +69,7 @@ class RabbitServer(Service):
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "ERL_EPMD_PORT": str(self._mapper_port),
             "RABBITMQ_DIST_PORT": str(self._peer_port),
-            "RABBITMQ_NODENAME": f"aats-{self.port}@localhost",
+            "RABBITMQ_NODENAME": self.node,
             "RABBITMQ_CONF_ENV_FILE": "/dev/null",
             "RABBITMQ_CONFIG_FILE": f"{own}/rabbitmq.conf",
             "RABBITMQ_ENABLED_PLUGINS_FILE": f"{own}/plugins",
@@ -81,6 +90,71 @@ class RabbitServer(Service):
         return f"amqp://127.0.0.1:{port}"
 
     @staticmethod
-    def _script() -> str:
+    def script() -> str:
+        """Return the path of what runs it."""
         root = Path("/")
         return next((str(path) for path in root.glob(SCRIPTS.lstrip("/"))), "")
+
+
+class RabbitNode(RabbitServer):
+    """One server of a cluster, whose port mapper is the cluster's."""
+
+    patience = 180.0
+
+    def __init__(self, directory: Path, mapper_port: int) -> None:
+        super().__init__(directory)
+        self.given = ""
+        self._mapper_port = mapper_port
+
+    def join(self, peers: list[str]) -> None:
+        """Tell it who the others are, and the cookie by which they know each other."""
+        discovery = "cluster_formation"
+        lines = [f"{discovery}.peer_discovery_backend = classic_config"]
+        lines += [f"{discovery}.classic_config.nodes.{number} = {peer}" for number, peer in enumerate(peers, 1)]
+        self.extra = "\n".join([*lines, ""])
+        cookie = self.directory / ".erlang.cookie"
+        cookie.write_text("AATS")
+        cookie.chmod(0o400)
+
+    def command(self) -> list[str]:
+        """Run it alone."""
+        super().command()
+        return [self.script()]
+
+
+class RabbitCluster(Cluster):
+    """Three nodes of RabbitMQ; a quorum queue is on all of them."""
+
+    name = "rabbitmq_cluster"
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self._mapper_port = free_port()
+        self._mapper: subprocess.Popen[bytes] | None = None
+        self.nodes: list[RabbitNode] = [RabbitNode(directory / str(number), self._mapper_port) for number in range(3)]
+        for node in self.nodes:
+            node.join([peer.node for peer in self.nodes])
+
+    @classmethod
+    def missing(cls) -> str:
+        """Name the package."""
+        return RabbitServer.missing()
+
+    def start(self) -> None:
+        """Start the port mapper first."""
+        if self._mapper is None:
+            environment = {"ERL_EPMD_ADDRESS": "127.0.0.1", "ERL_EPMD_PORT": str(self._mapper_port)}
+            self._mapper = subprocess.Popen(["epmd"], env={**os.environ, **environment}, start_new_session=True)
+        super().start()
+
+    def stop(self) -> None:
+        """End the port mapper last."""
+        super().stop()
+        mapper, self._mapper = self._mapper, None
+        if mapper is not None:
+            os.killpg(mapper.pid, signal.SIGTERM)
+            mapper.wait()
+
+    def leader(self, queue: str) -> RabbitNode:
+        """Return the node that clients try first: who declares a queue leads it, as long as it lives."""
+        return self.nodes[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import signal
 import sys
@@ -10,6 +11,7 @@ import time
 
 import pytest
 from aats_broker_nats import stock
+from aats_broker_nats.wire import headers
 
 from aats_core.errors import BrokerError, MessageTooLarge
 from aats_core.health import HealthStatus
@@ -174,6 +176,26 @@ def test_the_same_message_may_be_published_and_replayed_again(server, topic) -> 
                     delivery = await receive(subscription)
                     assert (delivery.message.id, delivery.attempt) == (message.id, 1)
                     await delivery.reject(reason="still no")
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("key", [None, "k"])
+def test_what_cannot_be_read_becomes_a_dead_letter_and_the_consumer_goes_on(server, topic, key) -> None:
+    async def main() -> None:
+        junk = b"\xff is no message"
+        async with connected(server) as broker, broker.subscribe(topic, "g") as subscription:
+            parts = broker._parts
+            await parts.publisher.publish(parts.names.message(topic), junk, headers(key, None))
+            await broker.publish(topic, number("next"), key=key)
+            assert (await receive(subscription)).message.read(str) == "next"
+            while not (letters := await broker.dead_letters(topic)):
+                await asyncio.sleep(0.01)
+            (letter,) = letters
+            assert letter.message.type == "unreadable"
+            assert base64.b64decode(letter.message.read(dict)["base64"]) == junk
+            assert "cannot be read: not a message" in letter.reason
+            assert letter.attempts == 0
 
     asyncio.run(main())
 

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from aats_broker_rabbitmq import RabbitBroker
+from aats_broker_rabbitmq.entry import KEY
 from aats_broker_rabbitmq.publisher import Outgoing
+from aats_broker_rabbitmq.topology import FANOUT, route
 
 from aats_core.broker import Delivery, Subscription
 from aats_core.errors import BrokerError, BrokerUnavailable, MessageTooLarge
@@ -370,6 +373,26 @@ def test_a_message_of_several_frames_arrives_and_a_larger_one_is_refused(make: M
             assert (await anext(subscription)).message.read(str) == text
             with pytest.raises(MessageTooLarge, match="max_message_bytes"):
                 await broker.publish(name, Message("m", text * 2))
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("key", [None, "k"])
+def test_what_cannot_be_read_becomes_a_dead_letter_and_the_consumer_goes_on(make: Make, key: str | None) -> None:
+    async def scenario() -> None:
+        name, junk = topic(), b"\xff is no message"
+        async with connected(make()) as broker, broker.subscribe(name, "g") as subscription:
+            headers = None if key is None else {KEY: key}
+            await broker._context.publisher.publish(FANOUT, route(name, 5, key), junk, headers)
+            await broker.publish(name, Message("m", "next"), key=key)
+            assert (await anext(subscription)).message.read(str) == "next"
+            while not (letters := await broker.dead_letters(name)):
+                await asyncio.sleep(0.01)
+            (letter,) = letters
+            assert letter.message.type == "unreadable"
+            assert base64.b64decode(letter.message.read(dict[str, str])["base64"]) == junk
+            assert "cannot be read: not a message" in letter.reason
+            assert letter.attempts == 0
 
     run(scenario())
 

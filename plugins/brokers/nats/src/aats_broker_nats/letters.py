@@ -12,10 +12,9 @@ from nats.aio.msg import Msg
 from aats_broker_nats.jetstream import JetStream
 from aats_broker_nats.names import Names
 from aats_broker_nats.publisher import Publisher
-from aats_broker_nats.wire import ATTEMPTS, ID, KEY, REASON, TIME, headers, key_of, quoted
+from aats_broker_nats.wire import ATTEMPTS, ID, KEY, REASON, TIME, headers, key_of, quoted, readable
 from aats_core.broker import DeadLetter
-from aats_core.errors import InvalidPayload
-from aats_core.message import Message, decode, encode, new_id
+from aats_core.message import Message, encode, new_id
 
 
 class Kept(NamedTuple):
@@ -78,15 +77,11 @@ class Letters:
 
     def _kept(self, sequence: int, subject: str, message: Msg) -> Kept:
         found = message.headers or {}
-        try:
-            content = decode(message.data)
-        except InvalidPayload:
-            content = Message("unreadable", message.data.decode(errors="replace"))
         return Kept(
             DeadLetter(
                 id=str(sequence),
                 topic=self._names.topic(subject),
-                message=content,
+                message=readable(message.data),
                 reason=json.loads(found.get(REASON, '""')),
                 attempts=int(found.get(ATTEMPTS, "0")),
                 time=float(found.get(TIME, "0")),

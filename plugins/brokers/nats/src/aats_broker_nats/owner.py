@@ -13,9 +13,8 @@ from aats_broker_nats.pull import Pull
 from aats_broker_nats.seats import Seat
 from aats_broker_nats.stock import Stock
 from aats_broker_nats.window import Entry, State
-from aats_broker_nats.wire import Held
+from aats_broker_nats.wire import Held, readable
 from aats_core.errors import BrokerError
-from aats_core.message import decode
 
 log = logging.getLogger(__name__)
 
@@ -217,7 +216,7 @@ class Owner:
             found = await self.parts.jetstream.get(self.parts.names.messages, entry.sequence)
             if found is None:
                 return
-            message = decode(found.data)
+            message = readable(found.data)
         await self.parts.letters.add(
             entry.topic,
             message,

@@ -17,6 +17,8 @@ EXPIRES = 30.0
 """Seconds after which the server answers a request that it could not fulfil; it is then made again."""
 SLACK = 5.0
 """Seconds that this answer may be late before the request counts as lost."""
+AGAIN = 0.25
+"""Seconds after which a request that is over at once is made again, as now and then it is not answered."""
 MAX_BYTES = 32 * 1024 * 1024
 
 
@@ -79,10 +81,13 @@ class Pull:
         listener = await self._connection.listen(inbox, take)
         body = {"batch": 1, "expires": 1_000_000}
         with suppress(BrokerError, TimeoutError):
-            await self._connection.publish(self._subject, msgspec.json.encode(body), inbox)
             async with asyncio.timeout(SLACK):
-                await answered.wait()
-        await self._connection.ignore(listener)
+                while not answered.is_set():
+                    await self._connection.publish(self._subject, msgspec.json.encode(body), inbox)
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(AGAIN):
+                            await answered.wait()
+        await self._connection.ignore(listener, drain=True)
 
     def again(self) -> None:
         """Ask anew: the request that was made is lost."""

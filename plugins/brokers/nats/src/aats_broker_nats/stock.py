@@ -17,7 +17,7 @@ from aats_broker_nats.takeover import Takeover
 from aats_broker_nats.window import Entry, State, Window
 from aats_broker_nats.wire import NOT_BEFORE, key_of
 from aats_core.errors import BrokerError, InvalidPayload
-from aats_core.message import decode
+from aats_core.message import decode, unreadable
 
 log = logging.getLogger(__name__)
 
@@ -101,9 +101,9 @@ class Stock:
         try:
             entry.message = decode(message.data)
         except InvalidPayload as error:
-            log.error("%s: what is no message is dropped: %s", entry.topic, error)
-            self.window.remove(entry)
-            self.spawn(self.tell(entry, b"+TERM"))
+            log.error("%s: what cannot be read becomes a dead letter: %s", entry.topic, error)
+            entry.message = unreadable(message.data)
+            self.spawn(self._exhausted(entry, f"it cannot be read: {error}"), last_word=True)
             return False
         entry.priority = entry.message.priority
         if message.headers and NOT_BEFORE in message.headers:

@@ -7,7 +7,8 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
-from aats_core.message import new_id
+from aats_core.errors import InvalidPayload
+from aats_core.message import Message, decode, new_id, unreadable
 
 ID = "Nats-Msg-Id"
 KEY = "Aats-Key"
@@ -40,6 +41,14 @@ def key_of(found: dict[str, str] | None) -> str | None:
 def quoted(text: str) -> str:
     """Return any text, shortened if need be, as one line of a header."""
     return json.dumps(text[: MAX_REASON // 12])
+
+
+def readable(data: bytes) -> Message:
+    """Return the message that lies among the dead letters, or what stands for bytes that are none."""
+    try:
+        return decode(data)
+    except InvalidPayload:
+        return unreadable(data)
 
 
 # What a consumer asks of the owner of its group

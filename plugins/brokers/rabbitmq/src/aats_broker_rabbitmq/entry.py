@@ -20,12 +20,12 @@ RETURNS = "x-delivery-count"
 class Entry:
     """A message of one group: `attempts` deliveries were made of it, `returned_as` is what the server would make of it.
 
-    `holder` is the delivery that has it in hand. `due` is in Unix seconds, 0 for now.
+    `holder` is the delivery that has it in hand, `fault` says why nobody may. `due` is in Unix seconds, 0 for now.
     """
 
     __slots__ = (
         *("intake", "tag", "topic", "message", "body", "key", "due", "order", "since", "holder"),
-        *("attempts", "came_back", "returned_as", "suspect"),
+        *("attempts", "came_back", "fault", "returned_as", "suspect"),
     )
 
     def __init__(self, intake: Intake, tag: int, topic: str, message: Message, body: bytes) -> None:
@@ -37,6 +37,7 @@ class Entry:
         self.key: str | None = None
         self.due = 0.0
         self.attempts = 0
+        self.fault = ""
         self.came_back = self.suspect = False
         self.returned_as = 1
         self.order = 0

@@ -14,7 +14,7 @@ from aats_broker_rabbitmq import frames
 from aats_broker_rabbitmq.entry import TOPIC, Entry
 from aats_broker_rabbitmq.session import Session, close_channel, translated
 from aats_core.errors import InvalidPayload
-from aats_core.message import decode
+from aats_core.message import decode, unreadable
 
 FENCES = 8
 """How often a queue that is too busy to answer is asked again; the server itself waits a quarter of a second for it."""
@@ -131,12 +131,13 @@ class Intake:
         headers = properties.headers or {}
         routing_key, tag = delivered.routing_key or "", delivered.delivery_tag or 0
         self.seen += 1
+        fault = ""
         try:
             message = decode(delivered.body)
-        except InvalidPayload:
-            await self.channel.basic_reject(tag, requeue=False)  # to the dead letters
-            return
+        except InvalidPayload as error:
+            message, fault = unreadable(delivered.body), f"it cannot be read: {error}"
         entry = Entry(self, tag, headers.get(TOPIC) or routing_key[2:], message, delivered.body)
+        entry.fault = fault
         if headers:
             entry.read(headers)
         self.unsettled[tag] = entry

@@ -13,7 +13,7 @@ from aats_broker_rabbitmq.shelf import Shelf
 from aats_broker_rabbitmq.topology import DEAD, FANOUT, route
 from aats_core.broker import DeadLetter, topic_matches
 from aats_core.errors import InvalidPayload, InvalidRequest
-from aats_core.message import Message, decode, encode
+from aats_core.message import Message, decode, encode, unreadable
 
 
 class DeadLetters:
@@ -80,8 +80,7 @@ def _letter(message: DeliveredMessage) -> DeadLetter:
     try:
         carried = decode(message.body)
     except InvalidPayload as error:
-        text = message.body.decode(errors="replace")
-        carried = Message("unreadable", text, id=f"tag-{message.delivery_tag}")
+        carried = unreadable(message.body)
         headers = {REASON: str(error), **headers}
     death = (headers.get("x-death") or [{}])[0]  # where the server gave it up, it says so there
     at = death.get("time")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from aats_broker_rabbitmq.backlog import Backlog
 from aats_broker_rabbitmq.census import Count
+from aats_broker_rabbitmq.chores import Chores
 from aats_broker_rabbitmq.context import Context
 from aats_broker_rabbitmq.delivery import RabbitDelivery
 from aats_broker_rabbitmq.entry import Entry
@@ -22,7 +23,7 @@ from aats_broker_rabbitmq.session import Session
 from aats_broker_rabbitmq.source import Source
 from aats_broker_rabbitmq.topology import direct_to
 from aats_core.broker import Subscription
-from aats_core.errors import BrokerError, BrokerUnavailable
+from aats_core.errors import BrokerError
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class RabbitSubscription(Subscription):
         self._suspects: list[Entry] = []
         self._pause_lock = asyncio.Lock()
         self._patience: asyncio.TimerHandle | None = None
-        self._chores: set[asyncio.Task[None]] = set()
+        self._chores = Chores(source.label, self._abort)
 
     async def __aenter__(self) -> Self:
         """Make sure that the group exists, and begin to fetch."""
@@ -111,7 +112,7 @@ class RabbitSubscription(Subscription):
             while self._open and not (len(self.backlog) and self._asking):
                 if self._asking and self._paused:
                     self._paused = False
-                    self._do(self._pausing(on=False))
+                    self._chores.begin(self._pausing(on=False))
                 self._go.clear()
                 await self._go.wait()
         finally:
@@ -142,7 +143,7 @@ class RabbitSubscription(Subscription):
 
     async def bury(self, entry: Entry, reason: str) -> None:
         """Make a dead letter of a message."""
-        await self._see_to(self._bury(entry, reason))
+        await self._chores.see_to(self._bury(entry, reason))
 
     async def returned(self, entry: Entry, delay: float, reason: str) -> None:
         """Have a message delivered again after some seconds, or bury it if this was its last attempt."""
@@ -154,7 +155,7 @@ class RabbitSubscription(Subscription):
         elif entry.intake.sole or 0 < delay <= HERE:
             self.backlog.again(entry, delay)
         else:
-            await self._see_to(self._post(entry, time.time() + delay if delay > 0 else 0.0))
+            await self._chores.see_to(self._post(entry, time.time() + delay if delay > 0 else 0.0))
 
     async def leave(self) -> None:
         """Give back what is held and end the iteration; leaving twice is harmless."""
@@ -166,7 +167,8 @@ class RabbitSubscription(Subscription):
             self._patience.cancel()
         self._left(self)
         held = [delivery.entry for delivery in self.leases.end_all()]
-        await self._end_chores()
+        lives = bool(self._intakes) and self._intakes[0].session.alive
+        await self._chores.end(self._context.settings.timeout if lives else 0.0)
         intakes, self._intakes = self._intakes, []
         try:
             if intakes and intakes[0].open:
@@ -176,15 +178,6 @@ class RabbitSubscription(Subscription):
         for intake in intakes:
             await intake.close(self._context.settings.timeout)
         self.backlog.drop(lambda _: True)
-
-    async def _end_chores(self) -> None:
-        """Let what is under way come to its end where it can: a call that is cancelled ends its channel."""
-        if self._chores and self._intakes and self._intakes[0].session.alive:
-            await asyncio.wait(self._chores, timeout=self._context.settings.timeout)
-        chores = list(self._chores)
-        for chore in chores:
-            chore.cancel()
-        await asyncio.gather(*chores, return_exceptions=True)
 
     def count(self) -> Count:
         """Tell what this consumer has fetched, and how much of that is held."""
@@ -217,12 +210,12 @@ class RabbitSubscription(Subscription):
             raise
         self._intakes = intakes
         if self._suspects:
-            self._do(self._isolate())
+            self._chores.begin(self._isolate())
 
     def _end(self, intake: Intake) -> None:
         """Replace intakes that ended by themselves while the connection goes on."""
         if self._open and intake.session.alive:
-            self._do(self._replace(intake.session))
+            self._chores.begin(self._replace(intake.session))
 
     async def _replace(self, session: Session) -> None:
         log.warning("the server ended a consumer of %s; beginning again", self.source.label)
@@ -254,27 +247,30 @@ class RabbitSubscription(Subscription):
     def _put(self, entry: Entry) -> None:
         if not self._open:
             return None  # it goes back with what is unsettled
-        if entry.attempts >= self._context.settings.max_attempts:
-            self._do(self._bury(entry, f"its consumers ended {entry.attempts} times without settling it"))
+        fault = entry.fault
+        if not fault and entry.attempts >= self._context.settings.max_attempts:
+            fault = f"its consumers ended {entry.attempts} times without settling it"
+        if fault:
+            self._chores.begin(self._bury(entry, fault))
             return None
         if entry.wait() > HERE and not entry.intake.sole:
-            self._do(self._post(entry, entry.due))
+            self._chores.begin(self._post(entry, entry.due))
             return None
         if self._suspicious(entry):
             entry.suspect = True
             self._suspects.append(entry)
-            self._do(self._isolate())
+            self._chores.begin(self._isolate())
             return None
         if self._few and self._alone is None:
             self._few = False
-            self._do(self._widen())
+            self._chores.begin(self._widen())
         return self.backlog.put(entry)
 
     def _expire(self, delivery: RabbitDelivery) -> None:
         delivery.entry.holder = None
         lease = self._context.settings.lease
         self._go.set()
-        self._do(self._take_back(delivery.entry, f"not settled within the lease of {lease:g} s"))
+        self._chores.begin(self._take_back(delivery.entry, f"not settled within the lease of {lease:g} s"))
 
     async def _take_back(self, entry: Entry, reason: str) -> None:
         if not self._asking and not entry.intake.sole:
@@ -289,7 +285,7 @@ class RabbitSubscription(Subscription):
         if not self.source.shared or not len(self.backlog):
             return
         if not self._asking and not self._paused and any(entry.since <= since for entry in self.backlog):
-            self._do(self._make_way())
+            self._chores.begin(self._make_way())
         else:
             self._wake()
 
@@ -346,7 +342,7 @@ class RabbitSubscription(Subscription):
     def _clear(self, entry: Entry) -> None:
         if self._alone is entry and self._open:
             self._alone = None
-            self._do(self._pausing(on=False))
+            self._chores.begin(self._pausing(on=False))
 
     async def _widen(self) -> None:
         async with self._pause_lock:
@@ -364,27 +360,9 @@ class RabbitSubscription(Subscription):
         await self._context.delays.publish(direct_to(queue), entry.body, headers, due)
         self.done(entry, handled=not entry.intake.open)
 
-    def _do(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Do something to its end; what could not be done is done by the server when the connection ends."""
-        task = asyncio.create_task(work)
-        self._chores.add(task)
-        task.add_done_callback(self._finished)
-        return task
-
-    async def _see_to(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do something to its end, also where whoever wants it is cancelled; who leaves waits for it."""
-        task = self._do(work)
-        await asyncio.wait({task})
-        if not task.cancelled():
-            task.result()
-
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        self._chores.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            if not isinstance(error, BrokerUnavailable):
-                log.error("%s: %s", self.source.label, error, exc_info=error)
-            for intake in self._intakes:
-                intake.session.abort()
+    def _abort(self) -> None:
+        for intake in self._intakes:
+            intake.session.abort()
 
     def _wake(self) -> None:
         self._go.set()

@@ -95,7 +95,7 @@ async def declare(channel: Channel, settings: RabbitSettings) -> None:
     await channel.exchange_declare(exchange=CENSUS, exchange_type="fanout", durable=True)
     for source, destination in ((FANOUT, DIRECT), (FANOUT, TOPIC), (DUE, FANOUT)):
         await channel.exchange_bind(destination=destination, source=source)
-    await channel.queue_declare(queue=SINK, durable=True, arguments={"x-max-length": 0})
+    await channel.queue_declare(queue=SINK, durable=True, arguments={**QUORUM, "x-max-length": 0})
     await channel.queue_bind(queue=SINK, exchange=DUE)
     kept = {**QUORUM, "x-delivery-limit": MANY}
     await channel.queue_declare(queue=DEAD, durable=True, arguments={**kept, "x-max-length": settings.max_dead_letters})

@@ -150,7 +150,7 @@ class RedisSubscription(Subscription):
             delivery = RedisDelivery(self, level, entry, now + self._client.lease)
         except (InvalidPayload, LookupError, ValueError) as error:
             _log.error("%s: what cannot be read becomes a dead letter: %s", self.topic, error)
-            self._return(place(level, entry), "dead", f"it cannot be read: {error}")
+            self._return(place(level, entry), "dead", f"it cannot be read: {error}", 0)
             return None
         self._held[delivery.place] = delivery
         if self._lease_timer is None:

@@ -109,11 +109,11 @@ local function remove(group, level, id)
     call('XDEL', stream, id)
 end
 
--- Give up a message, and let the next of its lane go on.
-local function reject(group, level, id, reason)
+-- Give up a message, which was tried once more unless that is said, and let the next of its lane go on.
+local function reject(group, level, id, reason, tried)
     local entry = held(group, level, id)
     if not entry then return end
-    entry.a = entry.a + 1
+    entry.a = entry.a + (tried or 1)
     bury(entry, reason)
     if entry.k ~= '' then advance(group, entry.t .. '\0' .. entry.k) end
     remove(group, level, id)
