@@ -155,8 +155,8 @@ async def rabbitmq_calls(url: str, received: Received) -> AsyncIterator[Publish]
 
 
 @asynccontextmanager
-async def kafka_calls(url: str, received: Received) -> AsyncIterator[Publish]:
-    """A topic by aiokafka: an idempotent producer, and a commit after each batch."""
+async def kafka_clients(url: str) -> AsyncIterator[tuple[Any, Any, str]]:
+    """Open aiokafka's idempotent producer and a consumer of a new topic."""
     from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
     servers, topic = url.removeprefix("kafka://"), uuid4().hex
@@ -171,18 +171,55 @@ async def kafka_calls(url: str, received: Received) -> AsyncIterator[Publish]:
         await consumer.start()
         stack.push_async_callback(consumer.stop)
         await consumer.seek_to_end()
+        yield producer, consumer, topic
+
+
+@asynccontextmanager
+async def kafka_calls(url: str, received: Received) -> AsyncIterator[Publish]:
+    """A topic by aiokafka: an idempotent producer, and a commit after each batch."""
+
+    async def consume(consumer: Any) -> None:
+        while True:
+            batches = await consumer.getmany(timeout_ms=1000, max_records=PREFETCH)
+            if batches:
+                await consumer.commit()
+            for records in batches.values():
+                for record in records:
+                    received(record.value)
+
+    async with kafka_clients(url) as (producer, consumer, topic), running(consume(consumer)):
+        yield lambda data: producer.send_and_wait(topic, data)
+
+
+@asynccontextmanager
+async def kafka_each(url: str, received: Received) -> AsyncIterator[Publish]:
+    """A topic by aiokafka, each message handled by a task of its own, which awaits a commit that covers it."""
+    from aiokafka import TopicPartition
+
+    from aats_core.batching import Batcher
+
+    async with kafka_clients(url) as (producer, consumer, topic):
+
+        async def commit(records: list[Any]) -> list[None]:
+            await consumer.commit({TopicPartition(topic, record.partition): record.offset + 1 for record in records})
+            return [None] * len(records)
+
+        batcher: Batcher[Any, None] = Batcher(commit)
+
+        async def handle(record: Any) -> None:
+            await batcher.do(record)
+            received(record.value)
 
         async def consume() -> None:
-            while True:
-                batches = await consumer.getmany(timeout_ms=1000, max_records=PREFETCH)
-                if batches:
-                    await consumer.commit()
-                for records in batches.values():
-                    for record in records:
-                        received(record.value)
+            async with asyncio.TaskGroup() as group:
+                while True:
+                    batches = await consumer.getmany(timeout_ms=1000, max_records=PREFETCH)
+                    for records in batches.values():
+                        for record in records:
+                            group.create_task(handle(record))
 
-        await stack.enter_async_context(running(consume()))
-        yield lambda data: producer.send_and_wait(topic, data)
+        async with running(consume()):
+            yield lambda data: producer.send_and_wait(topic, data)
 
 
 async def create_topic(servers: str, topic: str) -> None:

@@ -18,6 +18,7 @@ from broker_peers import (
     Way,
     aats,
     kafka_calls,
+    kafka_each,
     kafka_faststream,
     nats_calls,
     nats_faststream,
@@ -38,13 +39,13 @@ WAYS: dict[str, dict[str, Way]] = {
     "redis": {"redis-py, pipelined": redis_pipelined, "redis-py": redis_calls, "FastStream": redis_faststream},
     "nats": {"nats-py": nats_calls, "FastStream": nats_faststream},
     "rabbitmq": {"aio-pika": rabbitmq_calls, "FastStream": rabbitmq_faststream},
-    "kafka": {"aiokafka": kafka_calls, "FastStream": kafka_faststream},
+    "kafka": {"aiokafka, each": kafka_each, "aiokafka": kafka_calls, "FastStream": kafka_faststream},
 }
 CPU_TARGETS = {
     "redis": {"redis-py, pipelined": "≤ 1.92", "redis-py": "≤ 0.29", "FastStream": "≤ 0.13"},
     "nats": {"nats-py": "≤ 1.4", "FastStream": "≤ 0.41"},
     "rabbitmq": {"aio-pika": "≤ 1.15", "FastStream": "≤ 0.70"},
-    "kafka": {"aiokafka": "≤ 1.3", "FastStream": "< 1"},
+    "kafka": {"aiokafka, each": "≤ 1.3", "aiokafka": "≤ 1.3", "FastStream": "< 1"},
 }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.faults.scene import Scene
+from tests.faults.table import TABLE, note
 from tests.services.brokers import BENCHES, RABBIT_USER, Bench
 from tests.services.fixtures import refuse
 from tests.services.nats import NatsCluster
@@ -16,7 +17,6 @@ from tests.services.proxy import FaultProxy
 from tests.services.rabbitmq import RabbitCluster
 from tests.services.service import Service
 
-TABLE = pytest.StashKey[list[tuple[Any, ...]]]()
 WINDOWS = pytest.StashKey[list[tuple[Any, ...]]]()
 
 HEADS = {
@@ -75,12 +75,8 @@ def played(request: pytest.FixtureRequest, bench: Bench, server: Service, direct
         finally:
             scene.end()
             server.start()
-    lost, repeated = len(scene.missing()), scene.repeated()
-    fault = request.node.name.partition("[")[0].removeprefix("test_").replace("_", " ")
     detail = ", ".join(part for part in request.node.callspec.id.split("-") if part != request.param)
-    row = (bench.name, fault, detail, len(scene.confirmed), scene.refused, lost, repeated, scene.redelivered())
-    request.config.stash.setdefault(TABLE, []).append((*row, f"{scene.recovery:.1f}" if scene.recovery else ""))
-    assert (lost, repeated) == (0, 0)
+    note(request, scene, detail)
 
 
 @pytest.fixture

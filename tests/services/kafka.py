@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ClassVar
 
@@ -32,8 +33,11 @@ class KafkaServer(Service):
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
         self.tls: tuple[Path, Path] | None = None
+        self.node = 1
         self.controller, self.behind, self.front = free_port(), free_port(), free_port()
         self.sasl_port, self.tls_port, self.sasl_tls_port = free_port(), free_port(), free_port()
+        self.quorum = {self.node: self.controller}
+        """The ports of all controllers, by node."""
 
     @classmethod
     def missing(cls) -> str:
@@ -52,7 +56,7 @@ class KafkaServer(Service):
         return [*java, "kafka.Kafka", str(config)]
 
     def options(self) -> Mapping[str, object]:
-        """Return the configuration: one replica of everything, quick rebalances, small files."""
+        """Return the configuration: a replica of everything on each node, quick rebalances, small files."""
         listeners = {"PLAINTEXT": self.port, "PROXIED": self.behind, "SASL_PLAINTEXT": self.sasl_port}
         protocols = {"CONTROLLER": "PLAINTEXT", "PROXIED": "PLAINTEXT"}
         if self.tls:
@@ -61,8 +65,8 @@ class KafkaServer(Service):
         protocols |= {name: name for name in listeners if name not in protocols}
         return {
             "process.roles": "broker,controller",
-            "node.id": 1,
-            "controller.quorum.voters": f"1@127.0.0.1:{self.controller}",
+            "node.id": self.node,
+            "controller.quorum.voters": ",".join(f"{node}@127.0.0.1:{port}" for node, port in self.quorum.items()),
             "controller.listener.names": "CONTROLLER",
             "listeners": _joined({"CONTROLLER": self.controller, **listeners}),
             "advertised.listeners": _joined(advertised),
@@ -72,11 +76,11 @@ class KafkaServer(Service):
             "log.dirs": self.directory / "data",
             "auto.create.topics.enable": "false",
             "offsets.topic.num.partitions": 4,
-            "offsets.topic.replication.factor": 1,
-            "transaction.state.log.replication.factor": 1,
+            "offsets.topic.replication.factor": len(self.quorum),
+            "transaction.state.log.replication.factor": len(self.quorum),
             "transaction.state.log.min.isr": 1,
             "transaction.state.log.num.partitions": 1,
-            "share.coordinator.state.topic.replication.factor": 1,
+            "share.coordinator.state.topic.replication.factor": len(self.quorum),
             "share.coordinator.state.topic.min.isr": 1,
             "broker.session.timeout.ms": 2000,
             "broker.heartbeat.interval.ms": 500,
@@ -109,6 +113,32 @@ class KafkaServer(Service):
             "listener.name.ssl.ssl.client.auth": "required",
             **_scram("sasl_ssl"),
         }
+
+
+class KafkaCluster:
+    """Several nodes, each broker and controller, that elect leaders among themselves."""
+
+    def __init__(self, directory: Path, size: int = 3) -> None:
+        self.nodes = {number: KafkaServer(directory / str(number)) for number in range(1, size + 1)}
+        quorum = {number: server.controller for number, server in self.nodes.items()}
+        for number, server in self.nodes.items():
+            server.node, server.quorum = number, quorum
+
+    @property
+    def urls(self) -> list[str]:
+        """The bootstrap addresses of all nodes."""
+        return [server.url for server in self.nodes.values()]
+
+    def start(self) -> None:
+        """Start all nodes at once: none answers before most of them run."""
+        fetch_jars()
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(KafkaServer.start, self.nodes.values()))
+
+    def stop(self) -> None:
+        """End all nodes, without the order that would take them long."""
+        for server in self.nodes.values():
+            server.kill()
 
 
 def _scram(listener: str) -> dict[str, object]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from aats_broker_kafka import KafkaSettings
+from aats_broker_kafka.client import Client
 from aats_broker_kafka.driver import Driver
-from aats_broker_kafka.producer import Producer
-from aiokafka.errors import NodeNotReadyError
 from aiokafka.protocol.metadata import MetadataRequest
 
 from aats_core.errors import BrokerUnavailable
@@ -25,53 +25,97 @@ def settings(server: KafkaServer) -> KafkaSettings:
     return KafkaSettings(servers=[server.url], **QUICK)
 
 
-async def end_and_ask(client: Any, ask: Callable[[], Awaitable[object]]) -> None:
-    """Let connections end as a dying server would, ask before anybody has noticed, and see that they were closed."""
-    writers = [connection._writer for connection in client._conns.values()]
-    assert writers
-    for reader in [connection._reader for connection in client._conns.values()]:
-        reader.feed_eof()
-    client.cluster.broker_metadata = lambda _: None
-    with pytest.raises((BrokerUnavailable, NodeNotReadyError)):
-        await ask()
-    assert all(writer.is_closing() for writer in writers)
+def transports(client: Client) -> list[asyncio.BaseTransport]:
+    return list(client._transports)
 
 
 def test_a_connection_that_ended_is_closed_before_it_is_forgotten(server: KafkaServer) -> None:
     async def main() -> None:
         driver = Driver(settings(server))
         await driver.open()
+        client = driver._client
         try:
-            await end_and_ask(driver._client, lambda: driver.send(NODE, MetadataRequest([]), "metadata"))
+            opened = transports(client)
+            assert opened
+            for connection in client._conns.values():  # as a server that dies, before anybody has noticed
+                connection._reader.feed_eof()
+            client.cluster.broker_metadata = lambda _: None
+            with pytest.raises(BrokerUnavailable):
+                await driver.send(NODE, MetadataRequest([]), "metadata")
+            assert all(transport.is_closing() for transport in opened)
         finally:
             await driver.close()
 
     asyncio.run(main())
 
 
-def test_a_producer_closes_connections_that_ended_before_it_forgets_them(server: KafkaServer) -> None:
-    async def main() -> None:
-        producer = Producer(settings(server))
-        producer._producer = await producer._started()
-        client = producer._producer.client
-        try:
-            await end_and_ask(client, lambda: client.send(NODE, MetadataRequest([])))
-        finally:
-            await producer.close()
+async def cancel_first_request(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cancel who asks the first server for the cluster, while no answer comes."""
+    asked = asyncio.Event()
+    get = client._get_conn
 
-    asyncio.run(main())
+    async def get_silent(*args: Any, **options: Any) -> Any:
+        connection = await get(*args, **options)
+        monkeypatch.setattr(connection, "send", lambda *_: wait_for_ever(asked))
+        return connection
+
+    monkeypatch.setattr(client, "_get_conn", get_silent)
+    bootstrap = asyncio.create_task(client.bootstrap())
+    await asked.wait()
+    bootstrap.cancel()
+    await asyncio.gather(bootstrap, return_exceptions=True)
 
 
-def test_a_producer_that_opens_while_it_is_closed_leaves_nothing_open(server: KafkaServer) -> None:
-    async def main() -> None:
-        producer = Producer(settings(server))
-        sending = asyncio.create_task(producer.send(f"own.{new_id()}", b"late"))
+async def wait_for_ever(asked: asyncio.Event) -> None:
+    asked.set()
+    await asyncio.get_running_loop().create_future()
+
+
+async def close_while_it_connects(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Close a client while one of its connections is being opened."""
+    await client.bootstrap()
+    asking = asyncio.create_task(client.send(NODE, MetadataRequest([])))
+    while not client._get_conn_lock.locked():
         await asyncio.sleep(0)
-        assert producer._opening.locked()
-        await producer.close()
-        with pytest.raises(BrokerUnavailable, match="closed"):
-            await sending
-        assert producer._producer is None
+    await client.close()
+    await asyncio.gather(asking, return_exceptions=True)
+
+
+async def leave_something_unsent(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give a connection up that has more to send than the system takes."""
+    await client.bootstrap()
+    connection = await client._get_conn(NODE)
+    transport = connection._writer.transport
+    transport.write(b"\x7f\xff\xff\xff" + bytes(64 * 1024 * 1024))
+    assert transport.get_write_buffer_size()
+    connection.close()
+
+
+@pytest.mark.parametrize("trouble", [cancel_first_request, close_while_it_connects, leave_something_unsent])
+def test_a_client_leaves_no_connection_open(
+    server: KafkaServer,
+    monkeypatch: pytest.MonkeyPatch,
+    trouble: Callable[[Client, pytest.MonkeyPatch], Awaitable[None]],
+) -> None:
+    """What stays open would be a warning of the interpreter sooner or later; here it is asked for."""
+
+    async def main() -> None:
+        created: list[asyncio.Transport] = []
+        loop = asyncio.get_running_loop()
+        connect = loop.create_connection
+
+        async def create_connection(*args: Any, **options: Any) -> Any:
+            made = await connect(*args, **options)
+            created.append(made[0])
+            return made
+
+        monkeypatch.setattr(loop, "create_connection", create_connection)
+        client = Client(settings(server), 5.0)
+        async with asyncio.timeout(10):
+            await trouble(client, monkeypatch)
+            await client.close()
+        assert created
+        assert [transport for transport in created if transport.get_extra_info("socket").fileno() >= 0] == []
 
     asyncio.run(main())
 
@@ -93,3 +137,34 @@ def test_a_connection_that_somebody_else_gave_up_is_an_outage(
             await driver.close()
 
     asyncio.run(main())
+
+
+def test_an_outage_is_told_of_once_however_often_it_is_met(
+    server: KafkaServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def away(*_: object, **__: object) -> None:
+        raise OSError("unplugged")
+
+    async def main() -> None:
+        driver = Driver(settings(server))
+        await driver.open()
+        sibling = driver.sibling()
+        await sibling.open()
+        try:
+            with monkeypatch.context() as patch:
+                for one in (driver, sibling):
+                    patch.setattr(one._client, "send", away)
+                for one in (driver, sibling, driver):
+                    with pytest.raises(BrokerUnavailable, match="unplugged"):
+                        await one.send(NODE, MetadataRequest([]), "metadata")
+            for _ in range(2):
+                await driver.send(NODE, MetadataRequest([]), "metadata")
+        finally:
+            await driver.close()
+            await sibling.close()
+
+    with caplog.at_level(logging.WARNING, "aats_broker_kafka"):
+        asyncio.run(main())
+    told, over = (record.getMessage() for record in caplog.records)
+    assert "unplugged" in told
+    assert "again" in over

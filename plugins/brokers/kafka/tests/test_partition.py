@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import time
+
 from aats_broker_kafka.driver import TopicPartition
-from aats_broker_kafka.partition import HELD, LENT, NOTE_BYTES, SETTLED, Entry, Partition, State, decode_marks
+from aats_broker_kafka.partition import HELD, LENT, NOTE_BYTES, SETTLED, Entry, Partition, State, decode_note
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -41,7 +43,7 @@ def test_what_was_done_of_a_partition_is_read_from_its_note(first: int, fates: l
             part.settle(entry)
             expected[offset] = SETTLED
 
-    marks = decode_marks(part.committed, part.note())
+    marks = decode_note(part.committed, part.note()).marks
 
     assert marks == {offset: mark for offset, mark in expected.items() if offset >= part.committed}
     assert all(expected.get(offset) == SETTLED for offset in range(first, part.committed))
@@ -63,7 +65,43 @@ def test_marks_of_what_is_not_read_again_are_kept() -> None:
     first = read(after, 0)
     after.marks.pop(0, None)
     after.settle(first)
-    assert decode_marks(after.committed, after.note()) == {2: SETTLED, 3: SETTLED}
+    assert decode_note(after.committed, after.note()).marks == {2: SETTLED, 3: SETTLED}
+
+
+def test_when_messages_are_due_is_read_from_the_note_until_they_are_handed_out() -> None:
+    before = Partition(PLACE, 3, "", 3)
+    soon, late, unread, handed, over, settled = [read(before, offset) for offset in range(3, 9)]
+    now = time.time()
+    for entry, delay in ((soon, 60), (late, 86_400), (unread, 30), (handed, 0), (over, -5), (settled, 60)):
+        before.attempt(entry)
+        entry.state = State.WAITING
+        if delay:
+            before.delay(entry, now + delay)
+    before.settle(settled)
+
+    after = Partition(PLACE, before.committed, before.note(), 9)
+    for offset in (soon.offset, late.offset):
+        read(after, offset).attempts = 1
+    again = Partition(PLACE, after.committed, after.note(), 9)
+
+    for part in (after, again):
+        for entry, delay in ((soon, 60), (late, 86_400), (unread, 30)):
+            assert 0 <= part.due(entry.offset) - now - delay <= 0.11
+        assert not any(part.due(entry.offset) for entry in (handed, over, settled))
+        assert part.marks.keys() >= {unread.offset, handed.offset, over.offset, settled.offset}
+
+
+def test_times_that_a_note_has_no_room_for_are_left_out() -> None:
+    part = Partition(PLACE, 0, "", 0)
+    for offset in range(2_000):
+        entry = read(part, offset)
+        entry.attempts, part.top = 1, offset
+        part.delay(entry, time.time() + 1e6)
+    note = part.note()
+    assert len(note) <= NOTE_BYTES * 4 / 3
+    marks, delayed = decode_note(0, note)
+    assert len(marks) == 2_000
+    assert 300 < len(delayed) < 2_000
 
 
 @settings(deadline=None)
@@ -85,7 +123,7 @@ def test_a_note_never_grows_beyond_what_a_server_takes(every: int, second: int, 
     for entry in handed[1::second]:
         part.settle(entry)
     assert len(handed) > 150
-    assert len(decode_marks(part.committed, part.note())) == part.top + 1 - part.committed - untouched(part)
+    assert len(decode_note(part.committed, part.note()).marks) == part.top + 1 - part.committed - untouched(part)
     assert len(part.note()) <= NOTE_BYTES * 4 / 3
 
 
@@ -95,5 +133,5 @@ def untouched(part: Partition) -> int:
 
 
 def test_a_note_of_somebody_else_is_no_note() -> None:
-    assert decode_marks(5, "my own metadata") == {}
-    assert decode_marks(5, "") == {}
+    assert decode_note(5, "my own metadata") == ({}, {})
+    assert decode_note(5, "") == ({}, {})

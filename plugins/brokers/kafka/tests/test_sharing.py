@@ -6,6 +6,7 @@ import asyncio
 import functools
 import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -16,6 +17,7 @@ from aats_broker_kafka import KafkaBroker
 from aats_broker_kafka import group as group_module
 from aats_broker_kafka.driver import Refused, TopicPartition
 from aats_broker_kafka.offsets import Start, starts
+from aats_broker_kafka.partition import State
 
 from aats_core.broker import Subscription
 from aats_core.errors import BrokerUnavailable
@@ -200,6 +202,9 @@ async def main(server, topic):
             print(value, delivery.attempt, flush=True)
             if value == "poison":
                 os.kill(os.getpid(), signal.SIGKILL)
+            if value == "later":
+                await delivery.nack(delay=600)
+                os.kill(os.getpid(), signal.SIGKILL)
             if value != "kept":
                 await delivery.ack()
 
@@ -267,6 +272,29 @@ def test_messages_that_a_killed_process_held_come_again_while_others_are_in_hand
                     await delivery.ack()
                 await broker.publish(name, Message("m", "after"))
                 assert await take(subscription) == "after"
+
+    asyncio.run(main())
+
+
+def test_a_delay_outlives_who_asked_for_it(
+    client: Opening, run_until_killed: Callable[[str], Awaitable[list[str]]]
+) -> None:
+    async def main() -> None:
+        name = topic()
+        async with client(partitions=1) as broker:
+            async with broker.subscribe(name, "g"):
+                pass
+            await broker.publish(name, Message("m", "later"))
+            began = time.time()
+            assert await run_until_killed(name) == ["later 1"]
+            killed = time.time()
+            async with broker.subscribe(name, "g"), asyncio.timeout(PATIENCE):
+                group = broker._subscriptions._groups[f"g@{name}"]
+                while not (entries := [e for part in group.partitions.values() for e in part.open.values()]):
+                    await asyncio.sleep(0.02)
+                (entry,) = entries
+                assert (entry.attempts, entry.state) == (1, State.WAITING)
+                assert began + 600 <= entry.due <= killed + 600.1
 
     asyncio.run(main())
 

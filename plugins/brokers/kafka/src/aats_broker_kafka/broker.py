@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from aats_broker_kafka.driver import BACKOFF, Driver
 from aats_broker_kafka.group import NOT_BEFORE
+from aats_broker_kafka.lane import Headers
 from aats_broker_kafka.letters import Letters
 from aats_broker_kafka.peers import Peers
-from aats_broker_kafka.producer import Headers, Producer
+from aats_broker_kafka.producer import Producer
 from aats_broker_kafka.settings import KafkaSettings
 from aats_broker_kafka.site import Site
 from aats_broker_kafka.status import health, topics
@@ -49,14 +50,16 @@ class KafkaBroker(Broker):
         driver = Driver(self.settings)
         await driver.open()
         topics = Topics(self.settings, driver)
-        self._producer = Producer(self.settings)
-        peers = Peers(self.settings, topics.control, self._producer)
+        self._producer = Producer(self.settings, driver.sibling(timeout=self.settings.timeout / 2))
+        peers = Peers(self.settings, topics.control, self._producer, driver.sibling())
         try:
             async with asyncio.timeout(self.settings.timeout):
                 await topics.ensure_control()
+                await self._producer.open()
                 await peers.start()
         except BaseException as error:
             await peers.close()
+            await self._producer.close()
             await driver.close()
             if isinstance(error, TimeoutError):
                 raise BrokerUnavailable("Kafka did not make the control topic in time") from error
@@ -90,8 +93,13 @@ class KafkaBroker(Broker):
         headers = [(NOT_BEFORE, repr(not_before).encode())] if not_before is not None else []
         if self._registry is not None:
             headers += await self._registry.check(topic, message, data)
-        await self._ready(topic)
-        await self._write(topic, data, key, headers)
+        if not self._connected().topics.exists(topic):
+            await self._ready(topic)
+        try:
+            await self._producer.send(topic, data, key=None if key is None else key.encode(), headers=headers)
+        except BrokerError:
+            self._connected().topics.forget(topic)
+            raise
 
     async def publish_many(self, topic: str, messages: Sequence[Message], *, key: str | None = None) -> None:
         """Write messages together; where it raises, some may have been accepted."""
@@ -102,9 +110,12 @@ class KafkaBroker(Broker):
             headers = [await self._registry.check(topic, message, data) for message, data in checks]
         if encoded:
             await self._ready(topic)
-            writes = (self._write(topic, data, key, more) for data, more in zip(encoded, headers, strict=True))
-            for outcome in await asyncio.gather(*writes, return_exceptions=True):
+            raw = None if key is None else key.encode()
+            writes = zip(encoded, headers, strict=True)
+            confirmed = [self._producer.send(topic, data, key=raw, headers=more) for data, more in writes]
+            for outcome in await asyncio.gather(*confirmed, return_exceptions=True):
                 if isinstance(outcome, BaseException):
+                    self._connected().topics.forget(topic)
                     raise outcome
 
     def subscribe(self, topic: str, group: str, *, prefetch: int = 100, ephemeral: bool = False) -> KafkaSubscription:
@@ -182,13 +193,6 @@ class KafkaBroker(Broker):
             raise BrokerUnavailable(
                 f"{topic}: Kafka did not make the topic within {self.settings.timeout:g} s; nothing was accepted"
             ) from error
-
-    async def _write(self, topic: str, data: bytes, key: str | None, headers: Headers) -> None:
-        try:
-            await self._producer.send(topic, data, key=None if key is None else key.encode(), headers=headers or None)
-        except BrokerError:
-            self._connected().topics.forget(topic)
-            raise
 
 
 _UNCONNECTED = "the Kafka broker is not connected: await connect() first"

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Iterable
 
-from aats_broker_kafka.deadlines import Deadlines, time_out
 from aats_broker_kafka.driver import BACKOFF, TopicPartition
 from aats_broker_kafka.membership import Membership
 from aats_broker_kafka.partition import Partition
 from aats_core.errors import BrokerError, BrokerUnavailable
 
+Caller = tuple[float, asyncio.Future[None]]
+"""Who waits for a commit, and the event loop's time until which."""
+
 
 class Committer:
     """Stores what the group has done of its partitions, trying again for as long as they are its own.
 
-    `stored` is called after each time: a note that was full may have room again.
+    A commit begins after all that is ready to run has had its turn, so that what is settled and what is handed out
+    instead travel together. `stored` is called after each: a note that was full may have room again.
     """
 
     def __init__(self, membership: Membership, timeout: float, stored: Callable[[], None]) -> None:
@@ -23,36 +27,52 @@ class Committer:
         self._stored = stored
         self._landings: set[asyncio.Task[None]] = set()
         self._dirty: set[Partition] = set()
-        self._callers: list[asyncio.Future[None]] = []
+        self._timeout = timeout
+        self._loop = asyncio.get_running_loop()
+        self._callers: list[Caller] = []
+        self._storing: list[Caller] = []
+        self._begun = False
         self._task: asyncio.Task[None] | None = None
-        self._deadlines: Deadlines[asyncio.Future[None]] = Deadlines(timeout, time_out)
+        self._timer: asyncio.TimerHandle | None = None
 
     def soon(self, parts: Iterable[Partition]) -> asyncio.Future[None]:
         """Return what is done once the present state of partitions is stored, or they belong to others."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._dirty.update(parts)
-        self._callers.append(future)
-        if self._task is None:
-            self._task = asyncio.create_task(self._work())
+        return self._ask(math.inf)
+
+    def done(self, part: Partition) -> asyncio.Future[None]:
+        """Return what is done once the state of a partition is stored, or raises when that takes too long."""
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._timeout, self._late)
+        self._dirty.add(part)
+        return self._ask(self._loop.time() + self._timeout)
+
+    def _ask(self, until: float) -> asyncio.Future[None]:
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._callers.append((until, future))
+        if not self._begun:
+            self._begun = True
+            self._loop.call_soon(self._loop.call_soon, self._begin)
         return future
 
-    async def done(self, part: Partition) -> None:
-        """Return once the state of a partition is stored; raises where that takes too long, and it goes on."""
-        future = self.soon((part,))
-        self._deadlines.add(future)
-        try:
-            await future
-        except TimeoutError as error:
-            raise BrokerUnavailable("Kafka has not confirmed it yet; it is tried further") from error
-        finally:
-            self._deadlines.discard(future)
+    def _late(self) -> None:
+        """Let nobody wait for longer than the timeout."""
+        self._timer = None
+        now, waiting = self._loop.time() + 0.001, list[float]()
+        for until, future in (*self._storing, *self._callers):
+            if until > now:
+                waiting.append(until)
+            elif not future.done():
+                future.set_exception(BrokerUnavailable("Kafka has not confirmed it yet; it is tried further"))
+        if waiting and (first := min(waiting)) < math.inf:
+            self._timer = self._loop.call_at(first, self._late)
 
     async def sent(self, parts: set[Partition]) -> None:
         """Return once the state of partitions is on its way, so that even kill -9 does not keep it from being stored.
 
         Where that is not sure, or much is on its way already, return once it is stored.
         """
-        if self._task is None and self._membership.trusted:
+        if not self._begun and self._membership.trusted:
             try:
                 confirm = await self._membership.tell(_state(parts))
             except BrokerError:
@@ -73,29 +93,38 @@ class Committer:
 
     async def close(self) -> None:
         """Give up what is not stored yet."""
+        self._begun = True
         tasks = {*self._landings, *([self._task] if self._task else [])}
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+        if self._timer:
+            self._timer.cancel()
+        for _, future in (*self._storing, *self._callers):
+            if not future.done():
+                future.set_exception(BrokerUnavailable("Kafka has not confirmed it before the broker was closed"))
+                future.exception()  # whoever still waits sees it; there may be nobody
+        self._storing, self._callers = [], []
+
+    def _begin(self) -> None:
+        if self._task is None:
+            self._task = self._loop.create_task(self._work())
 
     async def _work(self) -> None:
-        callers: list[asyncio.Future[None]] = []
         try:
             while self._callers:
                 parts, self._dirty = self._dirty, set()
-                callers, self._callers = self._callers, []
+                self._storing, self._callers = self._callers, []
                 await self._keep_storing(parts)
                 self._stored()
-                for future in callers:
+                for _, future in self._storing:
                     if not future.done():
                         future.set_result(None)
+                self._storing = []
+                await asyncio.sleep(0)
         finally:
-            self._task = None
-            for future in (*callers, *self._callers):
-                if not future.done():
-                    future.set_exception(BrokerUnavailable("Kafka has not confirmed it before the broker was closed"))
-                    future.exception()  # whoever still waits sees it; there may be nobody
+            self._task, self._begun = None, False
 
     async def _keep_storing(self, parts: set[Partition]) -> None:
         while live := [part for part in parts if part.mine]:

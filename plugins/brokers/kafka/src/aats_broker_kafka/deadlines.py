@@ -16,6 +16,7 @@ class Deadlines(Generic[T]):
         self._seconds = seconds
         self._expire = expire
         self._items: dict[T, float] = {}
+        self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
 
     def __contains__(self, item: T) -> bool:
@@ -24,10 +25,9 @@ class Deadlines(Generic[T]):
 
     def add(self, item: T) -> None:
         """Start the time of an item."""
-        loop = asyncio.get_running_loop()
-        self._items[item] = loop.time() + self._seconds
+        self._items[item] = self._loop.time() + self._seconds
         if self._timer is None:
-            self._timer = loop.call_later(self._seconds, self._look)
+            self._timer = self._loop.call_later(self._seconds, self._look)
 
     def discard(self, item: T) -> bool:
         """Forget an item, and tell whether its time was running."""
@@ -39,18 +39,12 @@ class Deadlines(Generic[T]):
             self.add(item)
 
     def _look(self) -> None:
-        loop, self._timer = asyncio.get_running_loop(), None
-        now = loop.time() + 0.001
+        self._timer = None
+        now = self._loop.time() + 0.001
         while self._items:
             item, when = next(iter(self._items.items()))
             if when > now:
-                self._timer = loop.call_at(when, self._look)
+                self._timer = self._loop.call_at(when, self._look)
                 return
             del self._items[item]
             self._expire(item)
-
-
-def time_out(future: asyncio.Future[None]) -> None:
-    """Make who awaits a future see that it took too long."""
-    if not future.done():
-        future.set_exception(TimeoutError())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from aats_broker_kafka.committer import Committer
@@ -33,9 +33,9 @@ class Desk:
         self._press = press
         self.tasks: set[asyncio.Task[None]] = set()
 
-    async def ack(self, delivery: KafkaDelivery) -> None:
+    def ack(self, delivery: KafkaDelivery) -> Awaitable[None]:
         """Forget the message."""
-        await self.finish(delivery.mine)
+        return self.finish(delivery.mine)
 
     async def give_back(self, delivery: KafkaDelivery, *, delay: float, reason: str) -> None:
         """Take the message back, or bury it after its last attempt."""
@@ -61,16 +61,18 @@ class Desk:
 
     def take_back_uncounted(self, entry: Entry) -> None:
         """Take back a message that did not reach its consumer."""
-        if entry.part.mine and entry.state is State.HELD:
+        if entry.part.mine and entry.state == State.HELD:
             entry.delivery, entry.lent = None, ""
             entry.attempts -= 1
             self._queue.release(entry)
 
     async def return_(self, entry: Entry, *, delay: float, reason: str) -> None:
-        """Take a message back; after its last attempt, return once it is a dead letter."""
+        """Take a message back; return once the delay is stored, or after its last attempt once it is a dead letter."""
         burial = self.take_back(entry, delay=delay, reason=reason)
         if burial is not None:
             await self._in_time(burial)
+        elif delay > 0:
+            await self._committer.done(entry.part)
 
     async def bury(self, entry: Entry, reason: str) -> None:
         """Return once a message is a dead letter."""
@@ -82,26 +84,28 @@ class Desk:
         entry.state, entry.delivery, entry.lent = State.BURYING, None, ""
         return self.spawn(self._bury(entry, reason))
 
-    async def stored(self, part: Partition) -> None:
-        """Return once the state of a partition is stored."""
-        await self._committer.done(part)
+    def stored(self, part: Partition) -> Awaitable[None]:
+        """Return what is done once the state of a partition is stored."""
+        return self._committer.done(part)
 
-    async def finish(self, entry: Entry) -> None:
-        """Forget a message, and return once that is stored."""
+    def finish(self, entry: Entry) -> Awaitable[None]:
+        """Forget a message, and return what is done once that is stored."""
         if entry.part.mine:
             entry.delivery = None
             self._queue.settle(entry)
             self._press()
-            await self._committer.done(entry.part)
+        return self._committer.done(entry.part)
 
     def take_back(self, entry: Entry, *, delay: float = 0.0, reason: str) -> asyncio.Task[None] | None:
         """Deliver a message again after some seconds; after its last attempt, return its burial instead."""
-        if not entry.part.mine or entry.state is not State.HELD:
+        if not entry.part.mine or entry.state != State.HELD:
             return None
         entry.delivery, entry.lent = None, ""
         if entry.attempts >= self._settings.max_attempts:
             return self.begin_burial(entry, reason)
-        entry.due = time.time() + delay if delay > 0 else 0.0
+        entry.due = 0.0
+        if delay > 0:
+            entry.part.delay(entry, time.time() + delay)
         self._queue.release(entry)
         return None
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from aiokafka import errors
-from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
+from aiokafka.client import ConnectionGroup, CoordinationType
 from aiokafka.protocol.admin import CreateTopicsRequest
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
 
+from aats_broker_kafka.client import Client
+from aats_broker_kafka.outage import Outage
 from aats_broker_kafka.settings import KafkaSettings
 from aats_core.errors import BrokerError, BrokerUnavailable
 
@@ -25,14 +26,14 @@ BACKOFF = 0.05
 """Seconds before something is tried again."""
 
 
-class Record(NamedTuple):
-    """A record of a partition."""
+class Record(Protocol):
+    """A record of a partition, as the driver has it."""
 
     offset: int
     timestamp: int
     key: bytes | None
     value: bytes | None
-    headers: Mapping[str, bytes]
+    headers: Sequence[tuple[str, bytes]]
 
 
 class Found(NamedTuple):
@@ -72,11 +73,16 @@ _AWAY = (errors.KafkaConnectionError, errors.KafkaTimeoutError, errors.NodeNotRe
 class Driver:
     """One client with connections of its own: one to each node for plain requests, one for those of groups."""
 
-    def __init__(self, settings: KafkaSettings, *, timeout: float | None = None) -> None:
+    def __init__(self, settings: KafkaSettings, outage: Outage | None = None, *, timeout: float | None = None) -> None:
         self._settings = settings
+        self._outage = outage or Outage()
         self._timeout = timeout or settings.timeout
         self._client: Any = None
         self._coordinators: dict[str, int] = {}
+
+    def sibling(self, *, timeout: float | None = None) -> Driver:
+        """Return another client, unconnected, with which this one shares what it says of outages."""
+        return Driver(self._settings, self._outage, timeout=timeout)
 
     @property
     def cluster(self) -> Any:
@@ -85,10 +91,7 @@ class Driver:
 
     async def open(self) -> None:
         """Connect to one of the servers, trying until the timeout."""
-        quiet()
-        options = self._settings.connection()
-        client = AIOKafkaClient(**options, client_id="aats", request_timeout_ms=int(self._timeout * 1000))
-        close_what_ended(client)
+        client = Client(self._settings, self._timeout)
         try:
             async with asyncio.timeout(self._settings.timeout):
                 while True:
@@ -127,16 +130,26 @@ class Driver:
         cluster = self.cluster
         return {topic: sorted(cluster.partitions_for_topic(topic) or ()) for topic in cluster.topics()}
 
+    def partitions(self, topic: str) -> int:
+        """Return how many partitions a topic has; 0 where it is not known."""
+        return len(self.cluster.partitions_for_topic(topic) or ())
+
     async def send(self, node: int, request: Any, what: str, *, group: bool = False) -> Any:
         """Send a request to a node and return the answer."""
         connection = ConnectionGroup.COORDINATION if group else ConnectionGroup.DEFAULT
         if self._client is None:
             raise BrokerUnavailable(f"{what}: the connection is closed")
-        with translated(what):
-            try:
-                return await self._client.send(node, request, group=connection)
-            except KeyError as error:  # it closes a connection after a timeout, which somebody else has replaced
-                raise errors.KafkaConnectionError(f"no answer from node {node}") from error
+        try:
+            with translated(what):
+                answer = await self._client.send(node, request, group=connection)
+        except KeyError as error:  # it closes a connection after a timeout, which somebody else has replaced
+            raise BrokerUnavailable(f"{what}: no answer from node {node}") from error
+        except BrokerUnavailable as error:
+            if self._client is not None:
+                self._outage.failed(node, error)
+            raise
+        self._outage.answered(node)
+        return answer
 
     async def ask_coordinator(self, group: str, request: Any, what: str) -> Any:
         """Send a request to the coordinator of a group, looking it up where it is not known."""
@@ -245,39 +258,15 @@ def _seen(answer: asyncio.Future[Any]) -> None:
         answer.exception()
 
 
-def close_what_ended(client: Any) -> None:
-    """Make a client close the connections that the server has ended before it forgets them.
-
-    It leaves that to the task that reads from a connection, which does not where the client forgets it first.
-    """
-    connect = client._get_conn  # noqa: SLF001 - the driver has no other way
-
-    async def get_conn(node: int, *, group: Any = ConnectionGroup.DEFAULT, **options: Any) -> Any:
-        known = client._conns.get((node, group))  # noqa: SLF001
-        if known is not None and not known.connected():
-            known.close()
-        return await connect(node, group=group, **options)
-
-    client._get_conn = get_conn  # noqa: SLF001
-
-
-def quiet() -> None:
-    """Keep the driver from logging every attempt of an outage, which we report ourselves, unless its level is set."""
-    if not (logger := logging.getLogger("aiokafka")).level:
-        logger.setLevel(logging.CRITICAL)
-
-
 def _records(data: bytes, position: int) -> tuple[list[Record], int]:
     """Return the records from a position on, and the position after them."""
-    found, batches = [], MemoryRecords(data)
+    found: list[Record] = []
+    batches = MemoryRecords(data)
     while batches.has_next():
         batch: Any = batches.next_batch()
         after = batch.next_offset
         if not batch.is_control_batch:
-            for record in batch:
-                if record.offset >= position:
-                    headers = dict(record.headers)
-                    found.append(Record(record.offset, record.timestamp, record.key, record.value, headers))
+            found += [record for record in batch if record.offset >= position]
         position = max(position, after)
     return found, position
 
@@ -296,6 +285,5 @@ __all__ = [
     "Record",
     "Refused",
     "TopicPartition",
-    "close_what_ended",
     "translated",
 ]

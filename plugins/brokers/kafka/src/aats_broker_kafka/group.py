@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from aats_broker_kafka.committer import Committer
 from aats_broker_kafka.desk import Desk
-from aats_broker_kafka.driver import Driver, Found, Record, TopicPartition
+from aats_broker_kafka.driver import Found, Record, TopicPartition
 from aats_broker_kafka.membership import Membership, Owner
 from aats_broker_kafka.offsets import Start, starts
 from aats_broker_kafka.partition import HELD, LENT, SETTLED, Entry, Partition, State
@@ -57,12 +58,13 @@ class Group(Owner):
         self.consumers: list[KafkaSubscription] = []
         self.partitions: dict[TopicPartition, Partition] = {}
         self.queue = Queue(self.wake)
-        self._driver = Driver(site.settings, timeout=max(site.settings.timeout, site.settings.session) + 5)
+        self._driver = site.driver.sibling(timeout=max(site.settings.timeout, site.settings.session) + 5)
         self._reader = Reader(self._driver, self._take)
         self.membership = Membership(site.settings, name, pattern, self, plain=site.driver, joining=self._driver)
         self._committer = Committer(self.membership, site.settings.timeout, self.wake)
         self.desk = Desk(site.settings, self.queue, self._committer, site.letters, self._press)
         self._runners: list[asyncio.Task[None]] = []
+        self._loop = asyncio.get_running_loop()
         self._woken = self._stopped = False
         self._behind: set[Partition] = set()
         self._watched: Entry | None = None
@@ -217,12 +219,12 @@ class Group(Owner):
 
     def _admit(self, part: Partition, record: Record, value: bytes, mark: int) -> None:
         try:
-            message, due, fault = decode(value), float(record.headers.get(NOT_BEFORE, b"0")), ""
+            message, due, fault = decode(value), _due(record), ""
         except (InvalidPayload, ValueError) as error:
             message, due, fault = Message("unreadable", {"base64": base64.b64encode(value).decode()}), 0.0, str(error)
         entry = Entry(part, record.offset, message, record.timestamp, len(value) + 500)
         entry.key = None if record.key is None else record.key.decode(errors="replace")
-        entry.due, entry.attempts = due, mark >> 2
+        entry.due, entry.attempts = max(due, part.due(record.offset)), mark >> 2
         entry.suspect = bool(mark & HELD)
         if mark & LENT:
             entry.lent = "?"
@@ -236,9 +238,10 @@ class Group(Owner):
     def _press(self) -> None:
         """Ask for no more while there is too much, and again once half of it is settled."""
         queue, settings = self.queue, self.settings
-        if self._full():
-            self._reader.pause(paused=True)
-            self._behind.clear()
+        if not self._reader.paused:
+            if self._full():
+                self._reader.pause(paused=True)
+                self._behind.clear()
         elif queue.count <= settings.window / 2 and queue.bytes <= settings.window_bytes / 2:
             self._reader.pause(paused=False)
 
@@ -252,20 +255,19 @@ class Group(Owner):
     # Handing out
 
     def wake(self) -> None:
-        """Look, soon, what can be handed out."""
+        """Look what can be handed out, once all that is ready to run has had its turn."""
         if not self._woken and not self._stopped:
             self._woken = True
-            asyncio.get_running_loop().call_soon(self._hand_out)
+            self._loop.call_soon(self._loop.call_soon, self._hand_out)
 
     def _hand_out(self) -> None:
         self._woken = False
         if self._behind or self._stopped or self._watching():
             return
         batch: list[tuple[Entry, Taker]] = []
-        while len(self.queue):
-            taker = self._taker()
-            entry = self.queue.next() if taker else None
-            if taker is None or entry is None:
+        for taker in self._takers():
+            entry = self.queue.next()
+            if entry is None:
                 break
             if entry.suspect and not self._watch(entry, alone=not batch):
                 break
@@ -304,14 +306,18 @@ class Group(Owner):
         loop.call_later(WATCH, self.wake)
         return True
 
-    def _taker(self) -> Taker | None:
-        """Return who is next to be handed a message, taking turns."""
-        for _ in range(len(self.consumers)):
-            consumer = self.consumers.pop(0)
-            self.consumers.append(consumer)
-            if consumer.want > 0:
-                return consumer
-        return self.site.peers.hungry(self)
+    def _takers(self) -> Iterator[Taker]:
+        """Return who is next to be handed a message, taking turns, for as long as there is one to be had."""
+        if self.consumers:
+            self.consumers.append(self.consumers.pop(0))
+        turns = deque((consumer, consumer.want) for consumer in self.consumers)
+        while len(self.queue) and turns:
+            consumer, want = turns.popleft()
+            if want > 0:
+                turns.append((consumer, want - 1))
+                yield consumer
+        while len(self.queue) and (peer := self.site.peers.hungry(self)):
+            yield peer
 
     async def _deliver(self, batch: list[tuple[Entry, Taker]]) -> None:
         parts = {entry.part for entry, _ in batch}
@@ -320,7 +326,7 @@ class Group(Owner):
         else:
             await self._committer.sent(parts)
         for entry, taker in batch:
-            if not entry.part.mine or entry.state is not State.MARKING:
+            if not entry.part.mine or entry.state != State.MARKING:
                 taker.missed()
             elif isinstance(taker, KafkaSubscription):
                 entry.state = State.HELD
@@ -333,3 +339,10 @@ class Group(Owner):
             else:
                 self.desk.keep_lent(entry)
                 self.site.peers.lend(self, entry)
+
+
+def _due(record: Record) -> float:
+    """Return the time before which a record is not delivered."""
+    if not record.headers:
+        return 0.0
+    return next((float(value or b"") for name, value in record.headers if name == NOT_BEFORE), 0.0)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import math
+import time
 from collections import deque
-from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from aats_broker_kafka.driver import TopicPartition
 from aats_core.message import Message
@@ -19,13 +20,16 @@ NOTE_BYTES = 3000
 MARK, SPLIT = 6, 3
 """Bytes that a mark may take, and by which a note may grow when one of a run of messages in hand is settled."""
 
+TIME, TENTHS = 10, 10
+"""Bytes that a time may take, and its unit: tenths of a second."""
+
 UNTOUCHED, SETTLED = 0, 1
 """Marks of a message that nobody had yet, and of one that is done with; others are 4 * attempts + `LENT` + `HELD`."""
 HELD, LENT = 1, 2
 
 
-class State(IntEnum):
-    """Where a message is on its way to the group."""
+class State:
+    """Where a message is on its way to the group; no enum, whose members take long to look up."""
 
     WAITING = 0
     """Behind an earlier one of its key, or for its time."""
@@ -88,6 +92,7 @@ class Partition:
 
     `open` holds what was read and is not settled. The committed offset is that of the first of them, and its note has
     runs of marks for the messages from there on: which are settled already, and how often the others were handed out.
+    After an empty run, as many as there is room for, the times follow at which messages that were given back are due.
     """
 
     def __init__(self, place: TopicPartition, offset: int, note: str, end: int) -> None:
@@ -96,7 +101,7 @@ class Partition:
         self.end = end
         """Where the partition ended when it was taken over: until there is read, more urgent messages may come."""
         self.open: dict[int, Entry] = {}
-        self.marks = decode_marks(offset, note)
+        self.marks, self._delayed = decode_note(offset, note)
         """Marks of messages not yet read again."""
         self.mine = True
         self.leaving = False
@@ -116,7 +121,16 @@ class Partition:
         """Forget a message: it is done with."""
         entry.state = State.DONE
         self.open.pop(entry.offset, None)
-        self.top = max(self.top, entry.offset)
+        if entry.offset > self.top:
+            self.top = entry.offset
+
+    def delay(self, entry: Entry, due: float) -> None:
+        """Hand a message out no sooner than at a time, in Unix seconds, which the next note has to hold."""
+        entry.due = self._delayed[entry.offset] = due
+
+    def due(self, offset: int) -> float:
+        """Return the time before which a message is not handed out again; 0 where it was given back without one."""
+        return self._delayed.get(offset, 0.0)
 
     @property
     def committed(self) -> int:
@@ -133,13 +147,15 @@ class Partition:
         """Count an attempt of a message, which the next note has to hold."""
         entry.state = State.MARKING
         entry.attempts += 1
-        self.top = max(self.top, entry.offset)
+        if entry.offset > self.top:
+            self.top = entry.offset
         self._since += 1
 
     def note(self) -> str:
-        """Return the marks as the note of the committed offset: runs of equal ones, as pairs of varints."""
+        """Return the note of the committed offset: runs of equal marks, and times, as pairs of varints."""
         data, run, last, handed = bytearray(), 0, UNTOUCHED, 0
-        for offset in range(self.committed, self.top + 1):
+        first = self.committed
+        for offset in range(first, self.top + 1):
             mark = self._mark(offset)
             handed += mark > SETTLED
             if mark != last and run:
@@ -151,7 +167,24 @@ class Partition:
         if run and last:
             _put(data, run, last)
         self._cost, self._since = len(data) + SPLIT * handed, 0
+        if self._delayed:
+            self._put_times(data, first)
         return base64.b64encode(data).decode()
+
+    def _put_times(self, data: bytearray, first: int) -> None:
+        now = time.time()
+        open_still = {
+            offset: due
+            for offset, due in self._delayed.items()
+            if due > now and (offset in self.open or offset >= self.position)
+        }
+        self._delayed = open_still
+        if open_still:
+            _put(data, 0, 0)
+        for offset, due in sorted(open_still.items()):
+            if len(data) + TIME > NOTE_BYTES:
+                break  # it is due sooner, if this client dies
+            _put(data, offset - first, math.ceil(due * TENTHS))
 
     def _mark(self, offset: int) -> int:
         entry = self.open.get(offset)
@@ -163,19 +196,28 @@ class Partition:
         return 4 * entry.attempts + (LENT if entry.lent else 0) + held
 
 
-def decode_marks(first: int, note: str) -> dict[int, int]:
-    """Return the marks in a note, by offset; none where the note is not ours."""
+class Note(NamedTuple):
+    """What is noted of messages, by offset: their marks, and when they are due."""
+
+    marks: dict[int, int]
+    delayed: dict[int, float]
+
+
+def decode_note(first: int, note: str) -> Note:
+    """Return what is in a note; nothing where it is not ours."""
     try:
         numbers = _numbers(base64.b64decode(note, validate=True))
     except ValueError:
-        return {}
+        return Note({}, {})
     marks: dict[int, int] = {}
-    offset = first
-    for run, mark in zip(numbers[::2], numbers[1::2], strict=False):
+    offset, pairs = first, zip(numbers[::2], numbers[1::2], strict=False)
+    for run, mark in pairs:
+        if not run:
+            break
         if mark:
             marks |= dict.fromkeys(range(offset, offset + run), mark)
         offset += run
-    return marks
+    return Note(marks, {first + ahead: tenths / TENTHS for ahead, tenths in pairs})
 
 
 def _put(data: bytearray, *numbers: int) -> None:

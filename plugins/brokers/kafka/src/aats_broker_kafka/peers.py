@@ -116,12 +116,12 @@ class Table:
 class Peers:
     """The control topic, as one client sees it."""
 
-    def __init__(self, settings: KafkaSettings, control: str, producer: Producer) -> None:
+    def __init__(self, settings: KafkaSettings, control: str, producer: Producer, driver: Driver) -> None:
         self.me = new_id()
         self._settings = settings
         self._place = TopicPartition(control, 0)
         self._producer = producer
-        self._driver = Driver(settings)
+        self._driver = driver
         self._reader = Reader(self._driver, self._take)
         self._run: asyncio.Task[None] | None = None
         self._tables: dict[str, Table] = {}
@@ -182,7 +182,7 @@ class Peers:
         if part is None or word.offset >= part.position:
             return
         entry = part.open.get(word.offset)
-        if entry is not None and entry.lent and entry.attempts == word.attempt and entry.state is State.HELD:
+        if entry is not None and entry.lent and entry.attempts == word.attempt and entry.state == State.HELD:
             await self._do(group.desk, entry, word)
         elif entry is None:
             await group.desk.stored(part)

@@ -57,7 +57,7 @@ class Queue:
         while self._ready:
             item = heapq.heappop(self._ready)
             entry = item[3]
-            if entry.state is not State.READY or not entry.part.mine or entry.part.leaving:
+            if entry.state != State.READY or not entry.part.mine or entry.part.leaving:
                 continue
             if entry.part.has_room():
                 found = entry
@@ -73,7 +73,7 @@ class Queue:
 
     def settle(self, entry: Entry) -> None:
         """Forget a message, and let the next of its key go on."""
-        if entry.state is State.DONE:
+        if entry.state == State.DONE:
             return
         entry.part.settle(entry)
         self._forget(entry)
@@ -96,9 +96,9 @@ class Queue:
         behind.remove(entry)
         if not behind:
             del self._behind[place]
-        elif first and behind[0].state is State.WAITING and entry.part.mine:
+        elif first and behind[0].state == State.WAITING and entry.part.mine:
             self.release(behind[0])
 
     def _due(self, entry: Entry) -> None:
-        if entry.state is State.WAITING and entry.part.mine:
+        if entry.state == State.WAITING and entry.part.mine:
             self.release(entry)

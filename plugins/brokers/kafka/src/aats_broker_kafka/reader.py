@@ -26,7 +26,8 @@ class Reader:
         self._positions: dict[TopicPartition, int] = {}
         self._busy: dict[int, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
-        self._paused = False
+        self.paused = False
+        """Whether it asks for no more."""
 
     def add(self, place: TopicPartition, position: int) -> None:
         """Begin to read a partition."""
@@ -39,8 +40,8 @@ class Reader:
 
     def pause(self, *, paused: bool) -> None:
         """Begin or cease to ask for more."""
-        if self._paused != paused:
-            self._paused = paused
+        if self.paused != paused:
+            self.paused = paused
             self._changed.set()
 
     async def run(self) -> None:
@@ -48,7 +49,7 @@ class Reader:
         try:
             while True:
                 self._changed.clear()
-                leaderless = False if self._paused else self._ask()
+                leaderless = False if self.paused else self._ask()
                 changed = asyncio.ensure_future(self._changed.wait())
                 try:
                     waiting = {changed, *self._busy.values()}

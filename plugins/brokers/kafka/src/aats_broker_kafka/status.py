@@ -11,7 +11,7 @@ from aiokafka.protocol.admin import DescribeGroupsRequest, ListGroupsRequest
 from aats_broker_kafka.assignment import decode_claim
 from aats_broker_kafka.driver import LATEST, TopicPartition
 from aats_broker_kafka.offsets import committed
-from aats_broker_kafka.partition import HELD, SETTLED, decode_marks
+from aats_broker_kafka.partition import HELD, SETTLED, decode_note
 from aats_broker_kafka.site import Site
 from aats_broker_kafka.subscriptions import EPHEMERAL
 from aats_core.broker import GroupStatus, TopicStatus
@@ -77,7 +77,7 @@ async def _describe(site: Site, name: str, ends: Mapping[TopicPartition, int]) -
     waiting = held = 0
     for place in site.topics.matching(pattern.removesuffix(EPHEMERAL)):
         offset, note = stored.get(place, (0, ""))
-        marks = decode_marks(offset, note).values()
+        marks = decode_note(offset, note).marks.values()
         here = sum(mark != SETTLED and bool(mark & HELD) for mark in marks)
         held += here
         waiting += max(0, ends.get(place, offset) - offset) - sum(mark == SETTLED for mark in marks) - here

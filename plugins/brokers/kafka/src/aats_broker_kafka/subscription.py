@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Awaitable
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -27,7 +28,7 @@ QUICK = 0.03
 class Source(Protocol):
     """Who handed a message out, and settles it."""
 
-    async def ack(self, delivery: KafkaDelivery) -> None:
+    def ack(self, delivery: KafkaDelivery) -> Awaitable[None]:
         """Forget the message."""
 
     async def give_back(self, delivery: KafkaDelivery, *, delay: float, reason: str) -> None:
@@ -132,6 +133,7 @@ class KafkaSubscription(Subscription):
         self.group = group
         self.ephemeral = ephemeral
         self.leases: Deadlines[KafkaDelivery] = Deadlines(home.settings.lease, KafkaDelivery.expire)
+        self._loop = asyncio.get_running_loop()
         self._home = home
         self._prefetch = prefetch
         self._joined: Group | None = None
@@ -170,12 +172,11 @@ class KafkaSubscription(Subscription):
         """Wait for the next message; the iteration ends once the subscription has been left."""
         if not self._entered:
             raise BrokerError("a subscription has to be entered with `async with` before it delivers anything")
-        loop = asyncio.get_running_loop()
-        self._ahead = min(2 * self._ahead + 1, self._prefetch) if loop.time() - self._last < QUICK else 0
+        self._ahead = min(2 * self._ahead + 1, self._prefetch) if self._loop.time() - self._last < QUICK else 0
         while not self._buffer:
             if not self._open or self._joined is None:
                 raise StopAsyncIteration
-            future = loop.create_future()
+            future = self._loop.create_future()
             self._waiting.append(future)
             self._joined.wake()
             try:
@@ -183,7 +184,7 @@ class KafkaSubscription(Subscription):
             except asyncio.CancelledError:
                 self._pass_on(future)
                 raise
-        self._last = loop.time()
+        self._last = self._loop.time()
         delivery = self._buffer.popleft()
         delivery.taken = True
         if self._joined is not None and 2 * len(self._buffer) <= self._ahead:
