@@ -1,4 +1,4 @@
-"""A message published, delivered and acknowledged on each real server: beside its own driver, and FastStream.
+"""A message published, delivered and acknowledged on each real server: beside its own driver, FastStream, Taskiq.
 
 Client CPU for each message while a hundred callers at once each await their own confirmation, and the latency from
 publish to handler at 500 messages a second. Names choose some of the brokers: `nox -s bench -- broker_traffic`.
@@ -29,6 +29,7 @@ from broker_peers import (
     redis_pipelined,
 )
 from rounds import measure, show
+from taskiq_peers import kafka, nats, rabbitmq, redis, taskiq
 
 from tests.services.brokers import BENCHES
 
@@ -36,16 +37,26 @@ MESSAGES, AT_ONCE, SIZE = 4_000, 100, 200
 RATE, SECONDS = 500, 3
 
 WAYS: dict[str, dict[str, Way]] = {
-    "redis": {"redis-py, pipelined": redis_pipelined, "redis-py": redis_calls, "FastStream": redis_faststream},
-    "nats": {"nats-py": nats_calls, "FastStream": nats_faststream},
-    "rabbitmq": {"aio-pika": rabbitmq_calls, "FastStream": rabbitmq_faststream},
-    "kafka": {"aiokafka, each": kafka_each, "aiokafka": kafka_calls, "FastStream": kafka_faststream},
+    "redis": {
+        "redis-py, pipelined": redis_pipelined,
+        "redis-py": redis_calls,
+        "FastStream": redis_faststream,
+        "Taskiq": taskiq(redis),
+    },
+    "nats": {"nats-py": nats_calls, "FastStream": nats_faststream, "Taskiq": taskiq(nats)},
+    "rabbitmq": {"aio-pika": rabbitmq_calls, "FastStream": rabbitmq_faststream, "Taskiq": taskiq(rabbitmq)},
+    "kafka": {
+        "aiokafka, each": kafka_each,
+        "aiokafka": kafka_calls,
+        "FastStream": kafka_faststream,
+        "Taskiq": taskiq(kafka, settle=5),
+    },
 }
 CPU_TARGETS = {
-    "redis": {"redis-py, pipelined": "≤ 1.92", "redis-py": "≤ 0.29", "FastStream": "≤ 0.13"},
-    "nats": {"nats-py": "≤ 1.4", "FastStream": "≤ 0.41"},
-    "rabbitmq": {"aio-pika": "≤ 1.15", "FastStream": "≤ 0.70"},
-    "kafka": {"aiokafka, each": "≤ 1.3", "aiokafka": "≤ 1.3", "FastStream": "< 1"},
+    "redis": {"redis-py, pipelined": "≤ 1.92", "redis-py": "≤ 0.29", "FastStream": "≤ 0.13", "Taskiq": "< 1"},
+    "nats": {"nats-py": "≤ 1.4", "FastStream": "≤ 0.41", "Taskiq": "< 1"},
+    "rabbitmq": {"aio-pika": "≤ 1.15", "FastStream": "≤ 0.70", "Taskiq": "< 1"},
+    "kafka": {"aiokafka, each": "≤ 1.3", "aiokafka": "≤ 1.3", "FastStream": "< 1", "Taskiq": "< 1"},
 }
 
 
@@ -137,7 +148,7 @@ def _measure(name: str, ways: dict[str, Way], url: str) -> None:
             title: statistics.median(statistics.quantiles(found, n=100)[percent - 1] for found in all_found)
             for title, all_found in rounds.items()
         }
-        peers = {title: "≤ 1.3" for title in WAYS[name] if title != "FastStream"} | {"FastStream": "< 1"}
+        peers = {title: "< 1" if title in ("FastStream", "Taskiq") else "≤ 1.3" for title in WAYS[name]}
         show(f"{name}: latency at {RATE} messages a second, p{percent}", "ms", figures, ours="aats", peers=peers)
 
 

@@ -131,7 +131,7 @@ class KafkaCluster:
 
     def start(self) -> None:
         """Start all nodes at once: none answers before most of them run."""
-        fetch_jars()
+        fetch_jars(KafkaServer.name)
         with ThreadPoolExecutor() as pool:
             list(pool.map(KafkaServer.start, self.nodes.values()))
 
