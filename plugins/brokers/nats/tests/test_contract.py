@@ -9,6 +9,9 @@ from aats_core.testing.brokers import BrokerContract
 from tests.services import NatsServer
 from tests.services.proxy import Fault, FaultProxy
 
+pytestmark = pytest.mark.timeout(600)
+"""Hundreds of calls after each other take minutes on a busy machine; each has a limit of its own."""
+
 
 @pytest.fixture(scope="module")
 def proxy(service):
@@ -29,6 +32,8 @@ class TestNatsBroker(BrokerContract):
     @pytest.fixture(autouse=True)
     def _reach_the_server(self, service, proxy):
         self.proxy = proxy
+
+    patience = 30.0
 
     def make_broker(self) -> NatsBroker:
         settings = NatsSettings(

@@ -14,6 +14,9 @@ from tests.services import RedisCluster, RedisServer
 from tests.services.fixtures import Started
 from tests.services.proxy import Fault, FaultProxy
 
+pytestmark = pytest.mark.timeout(600)
+"""Hundreds of calls after each other take minutes on a busy machine; each has a limit of its own."""
+
 
 class ProxiedContract(BrokerContract):
     """The contract of a broker whose connections all go through proxies."""
@@ -26,6 +29,7 @@ class ProxiedContract(BrokerContract):
         7: "a sorted set, by the server's clock",
         9: "all addresses are tried, and replicas and nodes of a cluster point on to the right one",
     }
+    patience = 30.0
     proxies: ClassVar[list[FaultProxy]]
 
     def make_broker(self) -> RedisBroker:
