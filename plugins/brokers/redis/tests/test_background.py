@@ -122,3 +122,23 @@ def test_work_that_ends_is_not_begun_again() -> None:
     began: list[int] = []
     asyncio.run(lasting.lasting("work", work))
     assert began == [1]
+
+
+def test_work_that_swallows_a_cancellation_is_ended_all_the_same() -> None:
+    async def stubborn() -> None:
+        for _ in range(2):
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                swallowed.append(1)
+        await asyncio.Event().wait()
+
+    async def scenario() -> None:
+        task = asyncio.create_task(stubborn())
+        await asyncio.sleep(0)
+        await lasting.ended(task)
+        assert task.cancelled()
+
+    swallowed: list[int] = []
+    asyncio.run(scenario())
+    assert len(swallowed) == 2

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from aats_broker_redis.delivery import Fetched, Place
-from aats_broker_redis.lasting import lasting
+from aats_broker_redis.lasting import ended, lasting
 from aats_broker_redis.link import Link
 from aats_broker_redis.settings import RedisSettings
 from aats_broker_redis.waker import Waker
@@ -99,10 +99,7 @@ class Client:
         await asyncio.gather(*(consumer.leave() for consumer in list(self._consumers.values())))
         for batcher in (self._publishing, self._settling, self._taking):
             await batcher.drain()
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await ended(*self._tasks)
         await self.link.close()
 
     async def publish(self, headers: list[Header], data: list[bytes]) -> None:

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from aats_broker_redis.lasting import lasting
+from aats_broker_redis.lasting import ended, lasting
 from aats_broker_redis.scripts import script
 from aats_broker_redis.settings import Address, RedisSettings, parse_address
 from aats_core.errors import BrokerError, BrokerUnavailable
@@ -80,8 +80,7 @@ class Link:
     async def close(self) -> None:
         """Close all connections."""
         if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.wait({self._keeper})
+            await ended(self._keeper)
             self._keeper = None
         client, self._client = self._client, None
         self.trouble = "the Redis broker is closed"
