@@ -18,6 +18,7 @@ from beanie import init_beanie
 from pydantic import SecretStr
 from pymongo import AsyncMongoClient
 from sqlalchemy import JSON, func, insert, select
+from sqlalchemy import Index as SqlIndex
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -26,7 +27,7 @@ from aats_core.settings import TeamInfo
 from aats_core.store import Index, RecordStore, Schema
 
 Row = dict[str, Any]
-NAME = "things"
+NAME, BULK = "things", "bulk"
 PIPELINE: list[Mapping[str, Any]] = [{"$group": {"_id": "$kind", "n": {"$sum": 1}, "v": {"$sum": "$value"}}}]
 
 
@@ -35,6 +36,8 @@ class Calls(NamedTuple):
 
     insert: Callable[[Row], Awaitable[object]]
     insert_many: Callable[[list[Row]], Awaitable[object]]
+    insert_bulk: Callable[[list[Row]], Awaitable[object]]
+    """Into another collection, which has no index beside that of its `_id`s."""
     get: Callable[[str], Awaitable[object]]
     find: Callable[[str], Awaitable[list[Any]]]
     aggregate: Callable[[], Awaitable[list[Any]]]
@@ -75,6 +78,7 @@ def aats(plugin: type[Any], address: str) -> Way:
             yield Calls(
                 lambda row: records.insert(NAME, row),
                 lambda rows: records.insert(NAME, *rows),
+                lambda rows: records.insert(BULK, *rows),
                 lambda key: records.find(NAME, {"_id": key}),
                 lambda group: records.find(NAME, {"group": group}),
                 lambda: records.aggregate(
@@ -99,6 +103,7 @@ async def with_apsw(url: str) -> AsyncIterator[Calls]:
         for sql in (
             *("PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL"),
             "CREATE TABLE things (id TEXT PRIMARY KEY, doc TEXT NOT NULL)",
+            "CREATE TABLE bulk (id TEXT PRIMARY KEY, doc TEXT NOT NULL)",
             "CREATE INDEX things_group ON things (doc ->> '$.group')",
         ):
             base.execute(sql).fetchall()
@@ -106,9 +111,13 @@ async def with_apsw(url: str) -> AsyncIterator[Calls]:
         async def insert(row: Row) -> None:
             base.execute("INSERT INTO things VALUES (?, ?)", (row["_id"], encode(row).decode()))
 
-        async def insert_many(rows: list[Row]) -> None:
-            with base:
-                base.executemany("INSERT INTO things VALUES (?, ?)", [(r["_id"], encode(r).decode()) for r in rows])
+        def into(table: str) -> Callable[[list[Row]], Awaitable[object]]:
+            async def insert_many(rows: list[Row]) -> None:
+                with base:
+                    values = [(row["_id"], encode(row).decode()) for row in rows]
+                    base.executemany(f"INSERT INTO {table} VALUES (?, ?)", values)
+
+            return insert_many
 
         async def get(key: str) -> object:
             return decode(base.execute("SELECT doc FROM things WHERE id = ?", (key,)).get)
@@ -122,7 +131,7 @@ async def with_apsw(url: str) -> AsyncIterator[Calls]:
             sql = "SELECT doc ->> '$.kind', count(*), sum(doc ->> '$.value') FROM things GROUP BY 1"
             return base.execute(sql).fetchall()
 
-        yield Calls(insert, insert_many, get, find, aggregate)
+        yield Calls(insert, into("things"), into("bulk"), get, find, aggregate)
         base.close()
 
 
@@ -139,14 +148,18 @@ async def with_asyncpg(url: str) -> AsyncIterator[Calls]:
     pool = await asyncpg.create_pool(url, min_size=1, max_size=10, connection_class=Connection)
     await pool.execute(
         f"CREATE TABLE {table} (id text PRIMARY KEY, doc jsonb NOT NULL);"
+        f"CREATE TABLE {table}_bulk (id text PRIMARY KEY, doc jsonb NOT NULL);"
         f"CREATE INDEX {table}_group ON {table} ((doc ->> 'group'))"
     )
 
     async def insert(row: Row) -> None:
         await pool.execute(f"INSERT INTO {table} VALUES ($1, $2)", row["_id"], encode(row).decode())
 
-    async def insert_many(rows: list[Row]) -> None:
-        await pool.copy_records_to_table(table, records=[(row["_id"], encode(row).decode()) for row in rows])
+    def into(table: str) -> Callable[[list[Row]], Awaitable[object]]:
+        async def insert_many(rows: list[Row]) -> None:
+            await pool.copy_records_to_table(table, records=[(row["_id"], encode(row).decode()) for row in rows])
+
+        return insert_many
 
     async def get(key: str) -> object:
         return decode(await pool.fetchval(f"SELECT doc FROM {table} WHERE id = $1", key))
@@ -158,8 +171,8 @@ async def with_asyncpg(url: str) -> AsyncIterator[Calls]:
         sql = f"SELECT doc ->> 'kind', count(*), sum((doc ->> 'value')::bigint) FROM {table} GROUP BY 1"
         return list(await pool.fetch(sql))
 
-    yield Calls(insert, insert_many, get, find, aggregate)
-    await pool.execute(f"DROP TABLE {table}")
+    yield Calls(insert, into(table), into(f"{table}_bulk"), get, find, aggregate)
+    await pool.execute(f"DROP TABLE {table}, {table}_bulk")
     await pool.close()
 
 
@@ -176,6 +189,7 @@ async def with_pymongo(url: str) -> AsyncIterator[Calls]:
     yield Calls(
         lambda row: things.insert_one(dict(row)),
         lambda rows: things.insert_many(rows),
+        lambda rows: things.database[BULK].insert_many(rows),
         lambda key: things.find_one({"_id": key}),
         lambda group: things.find({"group": group}).to_list(None),
         aggregate,
@@ -191,18 +205,29 @@ class Base(DeclarativeBase):
     """What SQLAlchemy maps."""
 
 
-class Thing(Base):
-    """A document with a column for each field."""
-
-    __tablename__ = "mapped_things"
+class Columns:
+    """A column for each field of a document."""
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    group: Mapped[str] = mapped_column(index=True)
+    group: Mapped[str]
     kind: Mapped[str]
     value: Mapped[int]
     name: Mapped[str]
     tags: Mapped[list[str]] = mapped_column(JSON)
     place: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+
+class Thing(Columns, Base):
+    """A document in a table with an index."""
+
+    __tablename__ = "mapped_things"
+    __table_args__ = (SqlIndex("mapped_group", "group"),)
+
+
+class BulkThing(Columns, Base):
+    """A document in a table without one."""
+
+    __tablename__ = "mapped_bulk"
 
 
 def with_sqlalchemy(scheme: str) -> Way:
@@ -237,9 +262,12 @@ def _mapped(engine: AsyncEngine) -> Calls:
         async with session.begin() as opened:
             opened.add(Thing(**columns(row)))
 
-    async def add_many(rows: list[Row]) -> None:
-        async with session.begin() as opened:
-            await opened.execute(insert(Thing), [columns(row) for row in rows])
+    def into(table: type[Base]) -> Callable[[list[Row]], Awaitable[object]]:
+        async def add_many(rows: list[Row]) -> None:
+            async with session.begin() as opened:
+                await opened.execute(insert(table), [columns(row) for row in rows])
+
+        return add_many
 
     async def get(key: str) -> object:
         async with session() as opened:
@@ -254,10 +282,10 @@ def _mapped(engine: AsyncEngine) -> Calls:
             counted = select(Thing.kind, func.count(), func.sum(Thing.value)).group_by(Thing.kind)
             return list(await opened.execute(counted))
 
-    return Calls(add, add_many, get, find, aggregate)
+    return Calls(add, into(Thing), into(BulkThing), get, find, aggregate)
 
 
-class MappedThing(BeanieDocument):
+class MappedBulk(BeanieDocument):
     """A document that Beanie maps."""
 
     id: str  # type: ignore[assignment] # ours are strings
@@ -267,6 +295,15 @@ class MappedThing(BeanieDocument):
     name: str
     tags: list[str]
     place: dict[str, Any]
+
+    class Settings:
+        """Where they lie."""
+
+        name = BULK
+
+
+class MappedThing(MappedBulk):
+    """One in a collection with an index."""
 
     class Settings:
         """Where they lie, and over what there is an index."""
@@ -280,7 +317,7 @@ async def with_beanie(url: str) -> AsyncIterator[Calls]:
     """Keep documents as Beanie's models."""
     client: AsyncMongoClient[Row] = AsyncMongoClient(url, w="majority", journal=True)
     database = client[f"b{uuid4().hex[:8]}"]
-    await init_beanie(database=database, document_models=[MappedThing])
+    await init_beanie(database=database, document_models=[MappedThing, MappedBulk])
 
     def model(row: Row) -> MappedThing:
         return MappedThing(**row)
@@ -288,6 +325,7 @@ async def with_beanie(url: str) -> AsyncIterator[Calls]:
     yield Calls(
         lambda row: MappedThing.insert_one(model(row)),
         lambda rows: MappedThing.insert_many([model(row) for row in rows]),
+        lambda rows: MappedBulk.insert_many([MappedBulk(**row) for row in rows]),
         MappedThing.get,
         lambda group: MappedThing.find(MappedThing.group == group).to_list(),
         lambda: MappedThing.aggregate(PIPELINE).to_list(),

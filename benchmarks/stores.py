@@ -82,17 +82,18 @@ class Case(NamedTuple):
 
 _more = iter(range(10**9))
 
+
+def many() -> list[Row]:
+    return [document(ROWS * 2 + number) for number in range(ROWS)]
+
+
 CASES = (
     Case("insert one", 60, lambda _: document(ROWS + next(_more)), lambda calls, row: calls.insert(row)),
     Case("find one by _id", 300, lambda rows: rows[next(_more) % ROWS]["_id"], lambda calls, key: calls.get(key)),
     Case("find 100", 60, lambda rows: rows[next(_more) % ROWS]["group"], lambda calls, group: calls.find(group)),
     Case("aggregate 10,000", 3, lambda _: None, lambda calls, _: calls.aggregate()),
-    Case(
-        "insert 10,000",
-        1,
-        lambda _: [document(ROWS * 2 + number) for number in range(ROWS)],
-        lambda calls, rows: calls.insert_many(rows),
-    ),
+    Case("insert 10,000, no index", 1, lambda _: many(), lambda calls, rows: calls.insert_bulk(rows)),
+    Case("insert 10,000, one index", 1, lambda _: many(), lambda calls, rows: calls.insert_many(rows)),
 )
 
 
