@@ -73,6 +73,6 @@ async def kafka(url: str, name: str) -> Any:
     servers = url.removeprefix("kafka://")
     await create_topic(servers, name)
     broker = AioKafkaBroker(servers, kafka_topic=name)
-    broker.configure_producer(enable_idempotence=True)
+    broker.configure_producer(acks="all", enable_idempotence=True)
     broker.configure_consumer(group_id=name)
     return broker
