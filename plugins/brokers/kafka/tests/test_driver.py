@@ -17,6 +17,7 @@ from aats_core.errors import BrokerUnavailable
 from aats_core.message import new_id
 from plugins.brokers.kafka.tests.conftest import QUICK
 from tests.services.kafka import KafkaServer
+from tests.services.proxy import Fault, FaultProxy
 
 NODE = 1
 
@@ -49,21 +50,22 @@ def test_a_connection_that_ended_is_closed_before_it_is_forgotten(server: KafkaS
     asyncio.run(main())
 
 
-async def cancel_first_request(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def cancel_first_request(client: Client, _: FaultProxy) -> None:
     """Cancel who asks the first server for the cluster, while no answer comes."""
     asked = asyncio.Event()
     get = client._get_conn
 
     async def get_silent(*args: Any, **options: Any) -> Any:
         connection = await get(*args, **options)
-        monkeypatch.setattr(connection, "send", lambda *_: wait_for_ever(asked))
+        connection.send = lambda *_: wait_for_ever(asked)
         return connection
 
-    monkeypatch.setattr(client, "_get_conn", get_silent)
+    client._get_conn = get_silent  # type: ignore[method-assign] # this client's own
     bootstrap = asyncio.create_task(client.bootstrap())
     await asked.wait()
     bootstrap.cancel()
     await asyncio.gather(bootstrap, return_exceptions=True)
+    await client.close()
 
 
 async def wait_for_ever(asked: asyncio.Event) -> None:
@@ -71,33 +73,43 @@ async def wait_for_ever(asked: asyncio.Event) -> None:
     await asyncio.get_running_loop().create_future()
 
 
-async def close_while_it_connects(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def close_while_it_connects(client: Client, _: FaultProxy) -> None:
     """Close a client while one of its connections is being opened."""
     await client.bootstrap()
+    loop = asyncio.get_running_loop()
+    connect, begun, go_on = loop.create_connection, asyncio.Event(), asyncio.Event()
+
+    async def connect_slowly(*args: Any, **options: Any) -> Any:
+        begun.set()
+        await go_on.wait()
+        return await connect(*args, **options)
+
+    loop.create_connection = connect_slowly  # type: ignore[method-assign] # this test's loop
     asking = asyncio.create_task(client.send(NODE, MetadataRequest([])))
-    while not client._get_conn_lock.locked():
-        await asyncio.sleep(0)
+    await begun.wait()
     await client.close()
+    go_on.set()
     await asyncio.gather(asking, return_exceptions=True)
 
 
-async def leave_something_unsent(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give a connection up that has more to send than the system takes."""
+async def leave_something_unsent(client: Client, proxy: FaultProxy) -> None:
+    """Give a connection up that has more to send than a network that stalls takes."""
     await client.bootstrap()
     connection = await client._get_conn(NODE)
     transport = connection._writer.transport
-    transport.write(b"\x7f\xff\xff\xff" + bytes(64 * 1024 * 1024))
+    proxy.inject(Fault.STALL)
+    transport.write(bytes(64_000_000))
     assert transport.get_write_buffer_size()
     connection.close()
+    await client.close()
 
 
 @pytest.mark.parametrize("trouble", [cancel_first_request, close_while_it_connects, leave_something_unsent])
 def test_a_client_leaves_no_connection_open(
-    server: KafkaServer,
-    monkeypatch: pytest.MonkeyPatch,
-    trouble: Callable[[Client, pytest.MonkeyPatch], Awaitable[None]],
+    proxy: FaultProxy,
+    trouble: Callable[[Client, FaultProxy], Awaitable[None]],
 ) -> None:
-    """What stays open would be a warning of the interpreter sooner or later; here it is asked for."""
+    """What stays open would be a warning of the interpreter sooner or later; here it is looked for."""
 
     async def main() -> None:
         created: list[asyncio.Transport] = []
@@ -109,11 +121,13 @@ def test_a_client_leaves_no_connection_open(
             created.append(made[0])
             return made
 
-        monkeypatch.setattr(loop, "create_connection", create_connection)
-        client = Client(settings(server), 5.0)
-        async with asyncio.timeout(10):
-            await trouble(client, monkeypatch)
-            await client.close()
+        loop.create_connection = create_connection  # type: ignore[method-assign] # this test's loop
+        client = Client(KafkaSettings(servers=[f"127.0.0.1:{proxy.port}"], **QUICK), 5.0)
+        try:
+            async with asyncio.timeout(20):
+                await trouble(client, proxy)
+        finally:
+            proxy.inject(Fault.NONE)
         assert created
         assert [transport for transport in created if transport.get_extra_info("socket").fileno() >= 0] == []
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import itertools
 import logging
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import Protocol
 
 from aats_broker_kafka.committer import Committer
 from aats_broker_kafka.desk import Desk
@@ -15,7 +15,7 @@ from aats_broker_kafka.driver import Found, Record, TopicPartition
 from aats_broker_kafka.membership import Membership, Owner
 from aats_broker_kafka.offsets import Start, starts
 from aats_broker_kafka.partition import HELD, LENT, SETTLED, Entry, Partition, State
-from aats_broker_kafka.queue import Queue
+from aats_broker_kafka.queue import Queue, Taker
 from aats_broker_kafka.reader import Reader
 from aats_broker_kafka.site import Site
 from aats_broker_kafka.subscription import KafkaDelivery, KafkaSubscription
@@ -30,21 +30,11 @@ NOT_BEFORE = "not-before"
 CATCH_UP = 2.0
 """Seconds within which what waits in a new partition is looked through before the most urgent is handed out."""
 
+AT_ONCE = 100
+"""Messages handed out before others have a turn: their leases begin together, and handlers may take turns long."""
 
 WATCH = 1.0
 """Seconds for which a message that was in hand when a client died is handled alone."""
-
-
-class Taker(Protocol):
-    """Who can be handed a message: a consumer of this client, or another `client`."""
-
-    client: str
-
-    def expect(self) -> None:
-        """Keep room for a message that is about to come."""
-
-    def missed(self) -> None:
-        """Say that what was about to come does not."""
 
 
 class Group(Owner):
@@ -265,7 +255,7 @@ class Group(Owner):
         if self._behind or self._stopped or self._watching():
             return
         batch: list[tuple[Entry, Taker]] = []
-        for taker in self._takers():
+        for taker in itertools.islice(self._takers(), AT_ONCE):
             entry = self.queue.next()
             if entry is None:
                 break
@@ -339,6 +329,8 @@ class Group(Owner):
             else:
                 self.desk.keep_lent(entry)
                 self.site.peers.lend(self, entry)
+        if len(batch) == AT_ONCE:
+            self.wake()
 
 
 def _due(record: Record) -> float:

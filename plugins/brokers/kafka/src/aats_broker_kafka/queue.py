@@ -8,8 +8,21 @@ import itertools
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
 from aats_broker_kafka.partition import Entry, Partition, State
+
+
+class Taker(Protocol):
+    """Who can be handed a message: a consumer of this client, or another `client`."""
+
+    client: str
+
+    def expect(self) -> None:
+        """Keep room for a message that is about to come."""
+
+    def missed(self) -> None:
+        """Say that what was about to come does not."""
 
 
 class Queue:
