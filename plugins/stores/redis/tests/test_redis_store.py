@@ -23,7 +23,7 @@ from aats_core.settings import TeamInfo
 from aats_core.store import Index, KeyValueStore, RecordStore, Schema
 from tests.services import RedisCluster as ClusterServer
 from tests.services import RedisServer
-from tests.services.proxy import FaultProxy
+from tests.services.proxy import Fault, FaultProxy
 from tests.services.service import free_port
 
 
@@ -207,6 +207,18 @@ def test_all_addresses_are_tried_and_a_replica_leads_to_its_server(start: Any, o
             assert await values.get("a") == 2
 
     asyncio.run(scenario())
+
+
+def test_a_server_that_does_not_answer_keeps_nobody_from_the_next(own_server: RedisServer, opened: Any) -> None:
+    async def scenario(proxy: FaultProxy) -> None:
+        proxy.inject(Fault.STALL)
+        async with opened(proxy.port, own_server.port, timeout=4.0) as store:
+            await offered(store, KeyValueStore).put("next", 1)
+            assert await offered(store, KeyValueStore).get("next") == 1
+        proxy.inject(Fault.NONE)
+
+    with FaultProxy(own_server.port) as proxy:
+        asyncio.run(scenario(proxy))
 
 
 def test_who_became_a_replica_is_left_for_its_server(start: Any, opened: Any) -> None:
