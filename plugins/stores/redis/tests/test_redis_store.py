@@ -282,16 +282,16 @@ class TestOnACluster:
 
     def test_it_works_again_after_all_servers_were_killed(self, cluster: ClusterServer, opened: Any) -> None:
         async def scenario() -> None:
-            async with opened(*self._ports(cluster), timeout=2.0) as store:
+            async with opened(*self._ports(cluster), timeout=5.0) as store:
                 values, records = offered(store, KeyValueStore), offered(store, RecordStore)
                 await asyncio.gather(*(values.put(f"before {n}", n) for n in range(20)))
                 await records.insert("before", {"_id": 1})
                 await asyncio.to_thread(cluster.kill)
                 with pytest.raises(StoreUnavailable):
-                    await asyncio.wait_for(values.get("before 1"), 10)
+                    await asyncio.wait_for(values.get("before 1"), 60)
                 assert (await store.health()).status is HealthStatus.DOWN
                 await asyncio.to_thread(cluster.start)
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(30):
                     while (await store.health()).status is HealthStatus.DOWN:
                         await asyncio.sleep(0.05)
                 assert await asyncio.gather(*(values.get(f"before {n}") for n in range(20))) == list(range(20))
