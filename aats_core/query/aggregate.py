@@ -205,9 +205,14 @@ def _lookup(documents: Documents, stage: Lookup, context: Context) -> Documents:
 
 
 def _local_values(node: Any, path: Path) -> dict[tuple[Any, ...], Any]:
-    """Return by their keys the values at a path, and the elements of an array there in its place."""
+    """Return by their keys the values at a path, and the elements of an array there in its place.
+
+    A number on the path names an element of an array, and no field of those in it.
+    """
     if not path:
         return {sort_key(value): value for value in (node if node.__class__ is list else [node])}
+    if node.__class__ is list and path[0].isdecimal():
+        return _local_values(node[int(path[0])], path[1:]) if int(path[0]) < len(node) else {}
     if node.__class__ is list:
         below = (_local_values(item, path) for item in node if item.__class__ is dict)
         return {key: value for each in below for key, value in each.items()}

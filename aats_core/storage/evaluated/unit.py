@@ -75,24 +75,25 @@ class Unit:
             for key, body in zip(unseen, await self._database.fetch(name, unseen), strict=True):
                 self._seen.setdefault((name, key), body)
 
-    async def matching(self, name: str, clause: Clause) -> AsyncGenerator[list[Found], None]:
+    async def matching(self, name: str, clause: Clause) -> AsyncGenerator[Sequence[Found], None]:
         """Yield the documents that match, some at a time and in no order; close it where it is left early."""
-        await self.collection(name)
         bound = await self._with_index(name, clause)
-        matches = matcher(bound)
         keys = wanted_keys(bound)
         if keys is not None:
-            await self.look(name, keys)
-            named = ((key, self._body(name, key)) for key in keys)
-            yield [
-                found
-                for key, body in named
-                if body is not None and matches((found := Found(key, decode(body))).document)
-            ]
+            yield await self._named(name, keys, bound)
             return
+        matches = matcher(bound)
         async with aclosing(self._searched(name, bound)) as batches:
             async for batch in batches:
                 yield list(batch) if bound == ALL else [found for found in batch if matches(found.document)]
+
+    async def _named(self, name: str, keys: Sequence[str], clause: Clause) -> list[Found]:
+        """Return those of the documents under these keys that match."""
+        await self.look(name, keys)
+        matches = matcher(clause)
+        named = ((key, self._body(name, key)) for key in keys)
+        found = [Found(key, decode(body)) for key, body in named if body is not None]
+        return [each for each in found if matches(each.document)]
 
     async def _searched(self, name: str, clause: Clause) -> AsyncGenerator[Iterable[Found], None]:
         """Yield, of what the database has, documents that may match, then those that the unit wrote."""
@@ -113,6 +114,9 @@ class Unit:
 
     async def found(self, name: str, clause: Clause, most: int | None = None) -> list[Found]:
         """Return the documents that match, at most so many."""
+        keys = wanted_keys(clause)
+        if keys is not None:
+            return (await self._named(name, keys, await self._with_index(name, clause)))[:most]
         found: list[Found] = []
         async with aclosing(self.matching(name, clause)) as batches:
             while most is None or len(found) < most:
@@ -134,16 +138,14 @@ class Unit:
                 number += len(batch)
         return number
 
-    async def read(self, name: str, keys: Iterable[str], clause: Clause) -> dict[str, Document]:
+    async def read(self, name: str, keys: Sequence[str], clause: Clause) -> dict[str, Document]:
         """Return those of the documents under these keys that match."""
-        await self.look(name, keys)
-        matches = matcher(await self._with_index(name, clause))
-        bodies = ((key, self._body(name, key)) for key in keys)
-        documents = {key: decode(body) for key, body in bodies if body is not None}
-        return {key: document for key, document in documents.items() if matches(document)}
+        found = await self._named(name, keys, await self._with_index(name, clause))
+        return {each.key: each.document for each in found}
 
     async def _with_index(self, name: str, clause: Clause) -> Clause:
         """Return a clause whose `$text` knows where to look; raises `InvalidQuery` where there is no index for it."""
+        await self.collection(name)
         if not _searches(clause):
             return clause
         paths = self._known[name].text_paths

@@ -23,7 +23,7 @@ from aats_core.settings import TeamInfo
 from aats_core.store import Index, KeyValueStore, RecordStore, Schema
 from tests.services import RedisCluster as ClusterServer
 from tests.services import RedisServer
-from tests.services.proxy import FaultProxy
+from tests.services.proxy import Fault, FaultProxy
 from tests.services.service import free_port
 
 
@@ -209,6 +209,18 @@ def test_all_addresses_are_tried_and_a_replica_leads_to_its_server(start: Any, o
     asyncio.run(scenario())
 
 
+def test_a_server_that_does_not_answer_keeps_nobody_from_the_next(own_server: RedisServer, opened: Any) -> None:
+    async def scenario(proxy: FaultProxy) -> None:
+        proxy.inject(Fault.STALL)
+        async with opened(proxy.port, own_server.port, timeout=4.0) as store:
+            await offered(store, KeyValueStore).put("next", 1)
+            assert await offered(store, KeyValueStore).get("next") == 1
+        proxy.inject(Fault.NONE)
+
+    with FaultProxy(own_server.port) as proxy:
+        asyncio.run(scenario(proxy))
+
+
 def test_who_became_a_replica_is_left_for_its_server(start: Any, opened: Any) -> None:
     first, second = start(), start()
 
@@ -270,16 +282,16 @@ class TestOnACluster:
 
     def test_it_works_again_after_all_servers_were_killed(self, cluster: ClusterServer, opened: Any) -> None:
         async def scenario() -> None:
-            async with opened(*self._ports(cluster), timeout=2.0) as store:
+            async with opened(*self._ports(cluster), timeout=5.0) as store:
                 values, records = offered(store, KeyValueStore), offered(store, RecordStore)
                 await asyncio.gather(*(values.put(f"before {n}", n) for n in range(20)))
                 await records.insert("before", {"_id": 1})
                 await asyncio.to_thread(cluster.kill)
                 with pytest.raises(StoreUnavailable):
-                    await asyncio.wait_for(values.get("before 1"), 10)
+                    await asyncio.wait_for(values.get("before 1"), 60)
                 assert (await store.health()).status is HealthStatus.DOWN
                 await asyncio.to_thread(cluster.start)
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(30):
                     while (await store.health()).status is HealthStatus.DOWN:
                         await asyncio.sleep(0.05)
                 assert await asyncio.gather(*(values.get(f"before {n}") for n in range(20))) == list(range(20))

@@ -76,6 +76,11 @@ class Link:
         node = self._map[0]
         return node.cluster_client() if self.is_cluster else node.client()
 
+    async def server(self) -> Node:
+        """Return a server that holds keys; raises `StoreUnavailable` where there is none in time."""
+        await self.ask("", "PING", repeat=True)
+        return await self._holder("")
+
     async def run(self, script: Script, key: str, *arguments: Word, repeat: bool = False) -> Reply:
         """Run a script on the server that has a key."""
         try:
@@ -155,13 +160,15 @@ class Link:
                 raise StoreUnavailable(f"{self.place}: the store is not connected")
             failures: list[str] = []
             later = True
-            for address in dict.fromkeys((*self._addresses, *self._nodes)):
+            known = list(dict.fromkeys((*self._addresses, *self._nodes)))
+            for address in known:
                 try:
-                    self._map = await self._follow(address)
+                    async with asyncio.timeout(self._settings.timeout / max(2, len(known))):  # the others get theirs
+                        self._map = await self._follow(address)
                 except (*LOST, exceptions.RedisError, Unsent) as error:
                     if is_hopeless(error):
                         raise
-                    failures.append(reason(error))
+                    failures.append(str(error) or f"{address}: {reason(error)}")
                     later &= isinstance(error, Unsent) and error.later
                 else:
                     return self._map

@@ -13,7 +13,7 @@ from redis import exceptions
 from redis.asyncio.client import PubSub
 
 from aats_core.errors import StoreError, StoreUnavailable
-from aats_store_redis.failures import LOST, reason
+from aats_store_redis.failures import LOST, Unsent, reason
 from aats_store_redis.link import Link
 
 log = logging.getLogger("aats.store.redis")
@@ -128,13 +128,13 @@ class Subscriptions:
         while True:
             try:
                 await self._listen()
-            except (*LOST, exceptions.RedisError, StoreError) as error:
+            except (*LOST, exceptions.RedisError, StoreError, Unsent) as error:
                 log.debug("listening was interrupted: %s", reason(error))
             await asyncio.sleep(_PAUSE * random.uniform(0.5, 1.5))  # noqa: S311 - spreads attempts, hides nothing
 
     async def _listen(self) -> None:
-        await self._link.ask("", "PING", repeat=True)
-        async with self._link.nodes[0].client() as client, client.pubsub() as pubsub:
+        server = await self._link.server()
+        async with server.client() as client, client.pubsub() as pubsub:
             try:
                 for channel, pattern in list(self._listeners):
                     await _subscribe(pubsub, channel, pattern=pattern)

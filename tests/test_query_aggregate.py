@@ -1,0 +1,36 @@
+"""What pipelines do where it is not plain: the answers are those of MongoDB 6.0."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from aats_core.query import Context, matcher, parse_pipeline, run_pipeline
+
+FOREIGN = ({"_id": "null", "x": None}, {"_id": "none"}, {"_id": "one", "x": 1}, {"_id": "array", "x": [1]})
+
+
+@pytest.mark.parametrize(
+    ("document", "path", "joined"),
+    [
+        ({"c": [1, 2]}, "c", ["array", "one"]),
+        ({"c": [{"a": 1}, {"b": 1}]}, "c.a", ["array", "one"]),
+        ({"c": []}, "c", ["none", "null"]),
+        ({"c": [1, 2]}, "c.0", ["array", "one"]),
+        ({"c": [2, [1]]}, "c.1", ["array", "one"]),
+        ({"c": [False, None]}, "c.0", []),
+        ({"c": [{"0": 1}]}, "c.0", []),
+        ({"c": [{"a": 1}]}, "c.0.a", ["array", "one"]),
+        ({"c": {"0": 1}}, "c.0", ["array", "one"]),
+        ({"c": [1]}, "c.1", ["none", "null"]),
+        ({"c": [[]]}, "c.0", ["none", "null"]),
+    ],
+)
+def test_a_lookup_finds_what_equals_one_of_the_values_at_the_local_path(document, path, joined):
+    lookup = {"$lookup": {"from": "foreign", "localField": path, "foreignField": "x", "as": "found"}}
+    context = Context(datetime.now(UTC), lambda _, clause: filter(matcher(clause), FOREIGN))
+
+    (result,) = run_pipeline([document], parse_pipeline([lookup]), context)
+
+    assert sorted(each["_id"] for each in result["found"]) == joined
