@@ -26,6 +26,8 @@ from aats_core.task import Plan, PlanRecord, PlanState, Task
 from tests.conftest import Site
 from tests.services import MongoServer, PostgresServer
 
+pytestmark = pytest.mark.timeout(240)
+
 T = TypeVar("T")
 
 TASKS = 40
@@ -148,17 +150,18 @@ def test_after_kill_9_of_the_leader_the_other_finishes_and_every_effect_happened
 
 
 def test_a_leader_that_was_held_up_finds_that_another_leads_and_changes_nothing(make_hosts, service):
-    url = service(MongoServer).url
-    first, second = make_hosts(f'plugin = "mongodb"\nurl = "{url}"\ndatabase = "aats_leader_test"')
-    submitted = submit([first, second], plan("probe.sleep", lambda _: 0.05))
+    server = service(MongoServer)
+    with server.short_transactions():
+        first, second = make_hosts(f'plugin = "mongodb"\nurl = "{server.url}"\ndatabase = "aats_leader_test"')
+        submitted = submit([first, second], plan("probe.sleep", lambda _: 0.05))
 
-    until(lambda: any(task.state == "done" for task in second.ask(lambda team: team.plan(submitted.id)).tasks))
-    first.send(signal.SIGSTOP)
-    until(lambda: second.state(submitted.id) is not PlanState.ACTIVE)
-    before = second.ask(lambda team: team.plan(submitted.id))
-    first.send(signal.SIGCONT)
-    until(lambda: "standing by" in first.log())
+        until(lambda: any(task.state == "done" for task in second.ask(lambda team: team.plan(submitted.id)).tasks))
+        first.send(signal.SIGSTOP)
+        until(lambda: second.state(submitted.id) is not PlanState.ACTIVE)
+        before = second.ask(lambda team: team.plan(submitted.id))
+        first.send(signal.SIGCONT)
+        until(lambda: "standing by" in first.log())
 
-    assert before.plan.state is PlanState.DONE
-    assert msgspec.to_builtins(second.ask(lambda team: team.plan(submitted.id))) == msgspec.to_builtins(before)
-    assert first.state(submitted.id) is PlanState.DONE
+        assert before.plan.state is PlanState.DONE
+        assert msgspec.to_builtins(second.ask(lambda team: team.plan(submitted.id))) == msgspec.to_builtins(before)
+        assert first.state(submitted.id) is PlanState.DONE

@@ -23,11 +23,10 @@ def team(section: str) -> str:
 @pytest.fixture(scope="module")
 def mongo(service: Any) -> Iterator[str]:
     """The address of a server that soon gives up the transactions of clients that were killed."""
-    url = service(MongoServer).url
-    with pymongo.MongoClient(url) as client:
-        was = client.admin.command("setParameter", 1, transactionLifetimeLimitSeconds=3)["was"]
-        yield url
-        client.admin.command("setParameter", 1, transactionLifetimeLimitSeconds=was)
+    server = service(MongoServer)
+    with server.short_transactions():
+        yield server.url
+    with pymongo.MongoClient(server.url) as client:
         client.drop_database(DATABASE)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -70,6 +71,16 @@ class MongoServer(Service):
     def address(self, port: int) -> str:
         """Return a URL of the node alone where a proxy stands before it, and of the replica set otherwise."""
         return f"mongodb://127.0.0.1:{port}/?" + (f"replicaSet={SET}" if port == self.port else "directConnection=true")
+
+    @contextmanager
+    def short_transactions(self, seconds: int = 3) -> Iterator[None]:
+        """Have it end transactions so soon meanwhile: those of clients that were killed hold others up until then."""
+        with MongoClient[dict[str, Any]](self.url, **self.options) as client:
+            was = client.admin.command("setParameter", 1, transactionLifetimeLimitSeconds=seconds)["was"]
+            try:
+                yield
+            finally:
+                client.admin.command("setParameter", 1, transactionLifetimeLimitSeconds=was)
 
 
 def initiate(client: MongoClient[dict[str, Any]], members: list[Service]) -> None:
