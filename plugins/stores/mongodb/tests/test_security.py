@@ -18,6 +18,11 @@ from aats_core.settings import TeamInfo
 from aats_core.store import RecordStore
 from tests.services import MongoServer
 
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+    pytest.mark.usefixtures("forgotten_sockets"),
+]
+
 USER, PASSWORD = "aats", "s€cret:/@"
 DATABASE = "aats_secure"
 

@@ -84,7 +84,7 @@ def test_a_stream_goes_on_after_the_token_that_was_kept(make_store, driver):
 def test_no_change_is_lost_or_repeated_over_a_kill_or_where_waiting_is_cancelled(own_server, make_store, driver):
     async def scenario():
         name, count = f"outage_{new_id()}", 30
-        async with opened(make_store(driver=driver, timeout=2)) as (records, changes, _):
+        async with opened(make_store(driver=driver, timeout=5)) as (records, changes, _):
             async with changes.watch(name) as stream:
                 with pytest.raises(TimeoutError):
                     await asyncio.wait_for(anext(stream), 0.1)

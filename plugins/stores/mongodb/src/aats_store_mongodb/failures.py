@@ -53,7 +53,7 @@ _KINDS: tuple[tuple[frozenset[int], type[StoreError], str], ...] = (
         StoreUnavailable,
         "the server keeps no snapshot for so long; read faster, or raise its minSnapshotHistoryWindowInSeconds",
     ),
-    (frozenset({13, 18}), StoreUnavailable, "MongoDB refuses this user; see username and password"),
+    (frozenset({13, 18}), StoreUnavailable, "MongoDB refuses this user; see username and password, and its roles"),
     (_UNAVAILABLE, StoreUnavailable, "MongoDB did not do it"),
 )
 

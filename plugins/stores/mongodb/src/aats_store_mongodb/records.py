@@ -6,6 +6,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import Any, TypeVar
 
+import pymongo
+
 from aats_core.store import Document, Filter, Records, RecordStore, Schema, Write
 from aats_store_mongodb import schemas
 from aats_store_mongodb.database import Database, ended
@@ -16,6 +18,9 @@ from aats_store_mongodb.streaming import stream
 from aats_store_mongodb.writing import Writer
 
 T = TypeVar("T")
+
+_LONGEST_ENSURE = 3600.0
+"""Seconds that making the indexes of a large collection may take."""
 
 
 class MongoRecords(Operations, RecordStore):
@@ -74,7 +79,7 @@ class MongoRecords(Operations, RecordStore):
 
     async def ensure(self, collection: str, schema: Schema) -> None:
         """Make the collection and what it lacks of the schema; indexes that the schema does not name stay."""
-        with translated(collection):
+        with translated(collection), pymongo.timeout(_LONGEST_ENSURE):
             await schemas.ensure(self._database, collection, schema)
 
 
