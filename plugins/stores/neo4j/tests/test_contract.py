@@ -16,7 +16,7 @@ from tests.services.neo4j import PASSWORD, Neo4jServer
 class OnOneServer:
     """Stores over one database, whose times a virtual clock runs."""
 
-    patience = 20.0
+    patience = 60.0
     apoc = True
 
     @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ class OnOneServer:
 
     def make_store(self) -> Neo4jStore:
         settings = Neo4jStore.Settings(
-            uri=self.server.url, password=SecretStr(PASSWORD), expiry_interval=60.0, apoc=self.apoc, timeout=20.0
+            uri=self.server.url, password=SecretStr(PASSWORD), expiry_interval=60.0, apoc=self.apoc, timeout=60.0
         )
         self.stores.append(Neo4jStore(settings, TeamInfo(state_dir=self.directory), self.clock))
         return self.stores[-1]
