@@ -141,7 +141,7 @@ class TestNeo4j(AgainstMongod):
         self.uri = service(Neo4jServer).url
 
     def make_store(self) -> Store:
-        settings = Neo4jStore.Settings(uri=self.uri, password=SecretStr(NEO4J_PASSWORD), timeout=30.0)
+        settings = Neo4jStore.Settings(uri=self.uri, password=SecretStr(NEO4J_PASSWORD), timeout=60.0)
         return Neo4jStore(settings, self.info, RealClock())
 
 

@@ -16,7 +16,7 @@ from tests.services.neo4j import PASSWORD, Neo4jServer
 class OnOneServer:
     """Stores over one database, whose times a virtual clock runs."""
 
-    patience = 20.0
+    patience = 60.0
     apoc = True
 
     @pytest.fixture(autouse=True)
@@ -25,13 +25,25 @@ class OnOneServer:
         self.clock = VirtualClock()
         self.directory = tmp_path
         self.stores: list[Neo4jStore] = []
+        self.sweeping = 0
 
     def make_store(self) -> Neo4jStore:
         settings = Neo4jStore.Settings(
-            uri=self.server.url, password=SecretStr(PASSWORD), expiry_interval=60.0, apoc=self.apoc, timeout=20.0
+            uri=self.server.url, password=SecretStr(PASSWORD), expiry_interval=60.0, apoc=self.apoc, timeout=60.0
         )
-        self.stores.append(Neo4jStore(settings, TeamInfo(state_dir=self.directory), self.clock))
-        return self.stores[-1]
+        store = Neo4jStore(settings, TeamInfo(state_dir=self.directory), self.clock)
+        sweep = store._records.sweep
+
+        async def watched() -> None:
+            self.sweeping += 1
+            try:
+                await sweep()
+            finally:
+                self.sweeping -= 1
+
+        store._records.sweep = watched
+        self.stores.append(store)
+        return store
 
     async def advance_time(self, seconds: float) -> None:
         """Let time pass in steps, and after each the stores do what it was time for, to its end."""
@@ -40,7 +52,7 @@ class OnOneServer:
             for store in self.stores:
                 await store.health()
             async with asyncio.timeout(self.patience):
-                while any(store._sessions.in_use for store in self.stores):
+                while self.sweeping:
                     await asyncio.sleep(0.001)
 
     def now(self) -> float:

@@ -53,10 +53,14 @@ class Catalog:
             self._known[name] = known
         return known
 
-    async def names(self) -> list[str]:
-        """Return the names of all collections that have a schema."""
-        rows = await self._sessions.read(f"MATCH (c:{COLLECTION} {{space: $space}}) RETURN c.name", space=self._space)
-        return [row[0] for row in rows]
+    async def expiring(self) -> list[str]:
+        """Return the names of all collections whose documents expire."""
+        rows = await self._sessions.read(
+            f"MATCH (c:{COLLECTION} {{space: $space}}) RETURN c.name, c.schema",
+            space=self._space,
+        )
+        known = [self._collection(row[0], 0, _decode_schema(row[1])) for row in rows]
+        return [each.name for each in known if each.expiries]
 
     async def replace(self, old: Collection, schema: Schema) -> Collection | None:
         """Give a collection another schema; None where somebody else has meanwhile."""

@@ -63,9 +63,10 @@ class _Row(NamedTuple):
         """Whether there must be no such node before."""
         return self.change.body is not None and (self.change.new or self.change.seen is None)
 
-    def sent(self) -> dict[str, Any]:
-        """Return it as a parameter."""
-        return {"key": self.key, "values": self.values, "claims": self.claims}
+    @property
+    def held(self) -> dict[str, Any]:
+        """The node by its key, with what it holds in unique indexes."""
+        return {"key": self.key, "claims": self.claims}
 
 
 async def apply(sessions: Sessions, commit: Commit) -> bool:
@@ -158,15 +159,15 @@ def _check(key: str, seen: Any) -> dict[str, Any]:
 async def _write(transaction: Transaction, collection: Collection, rows: Sequence[_Row]) -> None:
     """Change the nodes of one collection, in the order of their keys, so that two commits seldom wait in a circle."""
     ordered = sorted(rows, key=lambda row: row.key)
-    new = [row.sent() for row in ordered if row.is_new]
-    kept = [row.sent() for row in ordered if row.change.body is not None and not row.is_new]
-    gone = [row.sent() for row in ordered if row.change.body is None]
-    if collection.unique and (kept or gone):
-        await _each(transaction, _RELEASE, [*kept, *gone])
+    new = [row for row in ordered if row.is_new]
+    kept = [row for row in ordered if row.change.body is not None and not row.is_new]
+    gone = [row.held for row in ordered if row.change.body is None]
+    if collection.unique:
+        await _each(transaction, _RELEASE, [*(row.held for row in kept), *gone])
     await _each(transaction, _DELETE, gone)
-    await _each(transaction, _put(collection), kept)
+    await _each(transaction, _put(collection), [row.values for row in kept])
     try:
-        await _each(transaction, f"UNWIND $rows AS row {_create(collection)}", new)
+        await _each(transaction, f"UNWIND $rows AS row {_create(collection)}", [row.values for row in new])
     except ConstraintError as error:
         raise _Taken from error
     await _claim(transaction, collection, [*kept, *new])
@@ -176,12 +177,12 @@ async def _insert(
     transaction: Transaction, collection: Collection, rows: Sequence[_Row], collections: Sequence[dict[str, Any]]
 ) -> None:
     """Make new nodes, in the statement that also looks whether the collection is what it was: it saves a round trip."""
-    new = [row.sent() for row in sorted(rows, key=lambda row: row.key)]
+    new = sorted(rows, key=lambda row: row.key)
     statement = f"{_CURRENT} UNWIND $rows AS row {_create(collection)} RETURN count(*)"
     for at in range(0, len(new), _MOST):
         part = new[at : at + _MOST]
         try:
-            made = await transaction.run(statement, rows=part, collections=collections)
+            made = await transaction.run(statement, rows=[row.values for row in part], collections=collections)
         except ConstraintError as error:
             raise _Taken from error
         if made[0][0] != len(part):
@@ -189,10 +190,10 @@ async def _insert(
     await _claim(transaction, collection, new)
 
 
-async def _claim(transaction: Transaction, collection: Collection, rows: Sequence[dict[str, Any]]) -> None:
+async def _claim(transaction: Transaction, collection: Collection, rows: Sequence[_Row]) -> None:
     """Take the values of unique indexes for nodes."""
     try:
-        await _each(transaction, _CLAIM, [row for row in rows if row["claims"]])
+        await _each(transaction, _CLAIM, [row.held for row in rows if row.claims])
     except ConstraintError as error:
         found = re.search(rf"{collection.key}:(\d+):", str(error))
         index = collection.schema.indexes[int(found[1]) if found else collection.unique[0][0]]
@@ -200,13 +201,12 @@ async def _claim(transaction: Transaction, collection: Collection, rows: Sequenc
 
 
 def _create(collection: Collection) -> str:
-    return f"CREATE (d:{DOCUMENT}:{collection.label}) SET d = row.values"
+    return f"CREATE (d:{DOCUMENT}:{collection.label}) SET d = row"
 
 
 def _put(collection: Collection) -> str:
-    return (
-        f"UNWIND $rows AS row MERGE (d:{DOCUMENT} {{`aats:key`: row.key}}) SET d:{collection.label} SET d = row.values"
-    )
+    key = "{`aats:key`: row.`aats:key`}"
+    return f"UNWIND $rows AS row MERGE (d:{DOCUMENT} {key}) SET d:{collection.label} SET d = row"
 
 
 async def _each(transaction: Transaction, statement: str, rows: Sequence[dict[str, Any]]) -> None:

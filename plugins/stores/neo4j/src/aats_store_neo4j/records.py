@@ -33,7 +33,7 @@ class Neo4jRecords(EvaluatedRecords):
 
     async def sweep(self) -> None:
         """Delete what has expired."""
-        await self.expire(await self._catalog.names())
+        await self.expire(await self._catalog.expiring())
 
     async def _pushdown(self, name: str, clause: Clause) -> Pushdown:
         return Pushdown(self._documents.sessions, await self._catalog.find(check_name(name)), clause)

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from time import perf_counter
 from typing import Any, TypeAlias, TypeVar
 
-from neo4j import AsyncDriver, AsyncGraphDatabase, AsyncManagedTransaction, Bookmarks, Query, Record, unit_of_work
+from neo4j import (
+    AsyncDriver,
+    AsyncGraphDatabase,
+    AsyncManagedTransaction,
+    AsyncSession,
+    Bookmarks,
+    Query,
+    Record,
+    unit_of_work,
+)
 
 from aats_core.breaker import Breaker
 from aats_core.errors import StoreUnavailable
@@ -70,7 +78,6 @@ class Sessions:
         self._driver: AsyncDriver | None = None
         self._bookmarks = AsyncGraphDatabase.bookmark_manager()
         self._followed: set[str] = set()
-        self.in_use = 0
         self.place = f"{settings.uri}/{settings.database}"
         self.timeout = settings.timeout
 
@@ -177,21 +184,13 @@ class Sessions:
 
         return await self._run(attempt, timeout=timeout)
 
-    @asynccontextmanager
-    async def _session(self, driver: AsyncDriver, access: str) -> AsyncIterator[Any]:
-        bookmarks = Bookmarks.from_raw_values(self._followed) if self._followed else None
-        session = driver.session(
+    def _session(self, driver: AsyncDriver, access: str) -> AsyncSession:
+        return driver.session(
             database=self._settings.database,
             default_access_mode=access,
             bookmark_manager=self._bookmarks,
-            bookmarks=bookmarks,
+            bookmarks=Bookmarks.from_raw_values(self._followed) if self._followed else None,
         )
-        self.in_use += 1
-        try:
-            async with session:
-                yield session
-        finally:
-            self.in_use -= 1
 
     async def _run(self, attempt: Callable[[AsyncDriver], Awaitable[T]], *, timeout: float | None = None) -> T:
         limit = timeout or self.timeout
@@ -252,7 +251,7 @@ class Sessions:
     async def _explain(self, cypher: str, parameters: Mapping[str, Any]) -> str:
         async def attempt(driver: AsyncDriver) -> str:
             async with self._session(driver, "READ") as session:
-                summary = await (await session.run(f"EXPLAIN {cypher}", parameters)).consume()
+                summary = await (await session.run(f"EXPLAIN {cypher}", dict(parameters))).consume()
                 return drawn(summary.plan or {})
 
         return await self._run(attempt)
