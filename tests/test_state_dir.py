@@ -40,13 +40,15 @@ def test_the_name_of_the_node_is_kept(tmp_path: Path) -> None:
 
 def test_it_is_refused_with_the_pid_of_its_holder_until_that_ends(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
-        for _ in range(2):
-            with pytest.raises(StateLocked, match=rf"process {holder.pid};.*aats drain.*team\.state_dir"):
-                StateDirectory(tmp_path).__enter__()
-        holder.send_signal(signal.SIGKILL)
-        holder.wait()
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "held\n"
+            for _ in range(2):
+                with pytest.raises(StateLocked, match=rf"process {holder.pid},.*aats drain.*team\.state_dir"):
+                    StateDirectory(tmp_path).__enter__()
+        finally:
+            holder.send_signal(signal.SIGKILL)
+            holder.wait()
         with StateDirectory(tmp_path):
             assert (tmp_path / "team.lock").read_text() == f"{os.getpid()}\n"
 
