@@ -68,3 +68,5 @@ class TestRedisBrokerOnACluster(ProxiedContract):
             for node, proxy in zip(cluster.nodes, cls.proxies, strict=True):
                 node.ask(f"CONFIG SET cluster-announce-port {proxy.port}")  # so that nodes point on to the proxies
             yield
+            for node in cluster.nodes:
+                node.ask("CONFIG SET cluster-announce-port 0")
