@@ -106,6 +106,7 @@ def test_a_replica_that_is_too_far_behind_is_left_out(opened: Any, replica: Post
             name = f"late_{new_id()}"
             await records.insert(name, {"_id": 0})
             await until_used(store)
+            await until(lambda: on_replica(replica, "SELECT pg_last_xact_replay_timestamp() IS NOT NULL"))
             await on_replica(replica, "SELECT pg_wal_replay_pause()")
             await records.insert(name, {"_id": 1})
 

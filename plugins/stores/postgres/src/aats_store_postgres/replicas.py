@@ -31,9 +31,9 @@ _LONGEST_INTERVAL = 1.0
 _LAG = """
 SELECT CASE WHEN NOT pg_is_in_recovery() THEN NULL
     WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() AND EXISTS (SELECT FROM pg_stat_wal_receiver) THEN 0
-    ELSE extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) END::float8
+    ELSE coalesce(extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()), 'infinity') END::float8
 """
-"""By how many seconds a replica is behind; null where it is none, or does not know."""
+"""By how many seconds a replica is behind, infinitely where it has applied nothing yet; null where it is none."""
 
 
 class Replica:
@@ -77,9 +77,15 @@ class Replica:
             self.give_up(error)
         else:
             self._measured, self._lag = begun, math.inf if lag is None else lag
-            self.wrong = "it is no replica" if lag is None else f"it is {lag:.1f} seconds behind"
+            self.wrong = _told(lag)
         if was_usable and not self.is_usable:
             log.warning("the replica %s is not used: %s", self.place, self.wrong)
+
+
+def _told(lag: float | None) -> str:
+    if lag is None:
+        return "it is no replica"
+    return "it has applied nothing yet" if math.isinf(lag) else f"it is {lag:.1f} seconds behind"
 
 
 class PostgresReplicas(Reads, CheckedStream[Query], Capability):
