@@ -38,7 +38,8 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Everything that needs no server, on the embedded parts."""
     install(session)
-    session.run("pytest", "-m", "not integration and not faults", *session.posargs)
+    side_by_side = ("--numprocesses=auto", "--dist=loadfile")
+    session.run("pytest", "-m", "not integration and not faults", *side_by_side, *session.posargs)
 
 
 @nox.session
