@@ -22,7 +22,7 @@ def test_a_message_is_what_the_driver_reads(
     while data:
         size, channel, frame = pamqp.frame.unmarshal(data)
         assert channel == 3
-        assert size <= most
+        assert size <= most or isinstance(frame, ContentHeader), "only that one cannot be parted"
         found.append(frame)
         data = data[size:]
     method, header, *parts = found
