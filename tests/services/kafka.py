@@ -38,6 +38,8 @@ class KafkaServer(Service):
         self.sasl_port, self.tls_port, self.sasl_tls_port = free_port(), free_port(), free_port()
         self.quorum = {self.node: self.controller}
         """The ports of all controllers, by node."""
+        self.extra: dict[str, object] = {}
+        """More of its configuration."""
 
     @classmethod
     def missing(cls) -> str:
@@ -92,6 +94,7 @@ class KafkaServer(Service):
             "num.io.threads": 4,
             **_scram("sasl_plaintext"),
             **(self._tls_options(*self.tls) if self.tls else {}),
+            **self.extra,
         }
 
     def answers(self) -> bool:
