@@ -32,7 +32,12 @@ class TlsServer(RabbitServer):
         files = {"cacertfile": "ca", "certfile": "server", "keyfile": "server"}
         lines = [f"ssl_options.{option} = {self.directory}/{name}.pem" for option, name in files.items()]
         self.extra = "\n".join(
-            [*lines, "ssl_options.verify = verify_peer", "ssl_options.fail_if_no_peer_cert = true\n"]
+            [
+                *lines,
+                "ssl_options.verify = verify_peer",
+                "ssl_options.fail_if_no_peer_cert = true",
+                "listeners.tcp = none\n",  # else it would also take the usual port, which may be another's
+            ]
         )
         return super().command()
 
