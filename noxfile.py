@@ -46,7 +46,7 @@ def tests(session: nox.Session) -> None:
 def integration(session: nox.Session) -> None:
     """The plugins on their real servers, which `tests/services` starts; what fails is tried again, and reported."""
     install(session)
-    session.run("python", "-m", "tests.services.jars")  # no test is to wait for what comes over the network
+    session.run("python", "-m", "tests.services.fetch")  # no test is to wait for what comes over the network
     session.run("pytest", "-m", "integration", "--reruns=2", *session.posargs)
 
 

@@ -43,8 +43,3 @@ def run(command: list[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     if done.returncode:
         raise ServiceError(f"{command[0]} failed: {done.stdout[-2000:]}{done.stderr[-2000:]}")
-
-
-if __name__ == "__main__" and not missing_for_java():
-    for pom in sorted(HERE.glob("*.pom.xml")):
-        fetch_jars(pom.name.removesuffix(".pom.xml"))
