@@ -1,4 +1,4 @@
-"""Taskiq on each server: a task carries what is published, and is handled by a worker in this process."""
+"""Taskiq on NATS and RabbitMQ: a task carries what is published, and is handled by a worker in this process."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
-from broker_peers import PREFETCH, Publish, Received, Way, create_topic, rabbitmq_url, running
+from broker_peers import PREFETCH, Publish, Received, Way, rabbitmq_url, running
 
 
-def taskiq(make: Callable[[str, str], Any], settle: float = 0.5) -> Way:
+def taskiq(make: Callable[[str, str], Any]) -> Way:
     """Return the way through a broker of Taskiq, made for an address and a name that nobody else uses."""
 
     @asynccontextmanager
@@ -20,27 +20,19 @@ def taskiq(make: Callable[[str, str], Any], settle: float = 0.5) -> Way:
 
         name = f"q{uuid4().hex}"
         broker = make(url, name)
-        if asyncio.iscoroutine(broker):
-            broker = await broker
 
         @broker.task(task_name=name)  # type: ignore[untyped-decorator] # whichever broker it is
         async def handle(data: str) -> None:
             received(data.encode())
 
+        broker.is_worker_process = True
         await broker.startup()
         async with running(run_receiver_task(broker, max_async_tasks=PREFETCH, max_prefetch=PREFETCH)):
-            await asyncio.sleep(settle)  # until it consumes
+            await asyncio.sleep(0.5)  # until it consumes
             yield lambda data: handle.kiq(data.decode())
         await broker.shutdown()
 
     return way
-
-
-def redis(url: str, name: str) -> Any:
-    """Redis Streams."""
-    from taskiq_redis import RedisStreamBroker
-
-    return RedisStreamBroker(url, queue_name=name, consumer_id="0", xread_count=PREFETCH)
 
 
 def nats(url: str, name: str) -> Any:
@@ -64,15 +56,3 @@ def rabbitmq(url: str, name: str) -> Any:
         dead_letter_queue=Queue(name=f"{name}.dead"),
         delay_queue=Queue(name=f"{name}.delay"),
     )
-
-
-async def kafka(url: str, name: str) -> Any:
-    """A topic, by an idempotent producer."""
-    from taskiq_aio_kafka import AioKafkaBroker
-
-    servers = url.removeprefix("kafka://")
-    await create_topic(servers, name)
-    broker = AioKafkaBroker(servers, kafka_topic=name)
-    broker.configure_producer(enable_idempotence=True, acks="all")
-    broker.configure_consumer(group_id=name)
-    return broker
