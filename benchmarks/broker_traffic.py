@@ -41,7 +41,6 @@ WAYS: dict[str, dict[str, Way]] = {
         "redis-py, pipelined": redis_pipelined,
         "redis-py": redis_calls,
         "FastStream": redis_faststream,
-        "Taskiq": taskiq(redis),
     },
     "nats": {"nats-py": nats_calls, "FastStream": nats_faststream, "Taskiq": taskiq(nats)},
     "rabbitmq": {"aio-pika": rabbitmq_calls, "FastStream": rabbitmq_faststream, "Taskiq": taskiq(rabbitmq)},
@@ -49,7 +48,6 @@ WAYS: dict[str, dict[str, Way]] = {
         "aiokafka, each": kafka_each,
         "aiokafka": kafka_calls,
         "FastStream": kafka_faststream,
-        "Taskiq": taskiq(kafka, settle=5),
     },
 }
 CPU_TARGETS = {
