@@ -6,12 +6,12 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
 from tests.services.matrix import Matrix
-from tests.services.service import Service
+from tests.services.service import Service, free_port
 
 S = TypeVar("S", bound=Service)
 Started = Callable[[type[S]], S]
@@ -37,6 +37,23 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started[Servic
         yield get
 
 
+@pytest.fixture
+def own_service(tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Return what starts a server that one test has for itself: of a class, with what else that takes."""
+    with ExitStack() as stack:
+
+        def start(kind: type[Service], *arguments: Any, **options: Any) -> Service:
+            if reason := kind.missing():
+                refuse(reason)
+            server = kind(tmp_path / f"{kind.name}-{free_port()}", *arguments, **options)
+            server.given = ""
+            stack.callback(server.kill)
+            server.start()
+            return server
+
+        yield start
+
+
 def refuse(reason: str) -> None:
     """Skip the running test, or fail it under CI, where nothing may be left out."""
     if os.environ.get("CI"):
@@ -47,7 +64,8 @@ def refuse(reason: str) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what asks for a server, so that nobody forgets to."""
     for item in items:
-        if "service" in getattr(item, "fixturenames", ()) and "faults" not in item.keywords:
+        starts_one = {"service", "own_service"} & set(getattr(item, "fixturenames", ()))
+        if starts_one and "faults" not in item.keywords:
             item.add_marker(pytest.mark.integration)
 
 

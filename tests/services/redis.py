@@ -16,6 +16,10 @@ class RedisServer(Service):
 
     name = "redis"
 
+    def __init__(self, directory: Path, **options: str) -> None:
+        super().__init__(directory)
+        self.options = {name.replace("_", "-"): value for name, value in options.items()}
+
     @classmethod
     def missing(cls) -> str:
         """Name the package."""
@@ -30,12 +34,14 @@ class RedisServer(Service):
             "appendonly": "yes",
             "appendfsync": "always",
             "save": "",
+            "repl-diskless-sync-delay": "0",
+            **self.options,
         }
         return ["redis-server", *(word for name, value in options.items() for word in (f"--{name}", value))]
 
     def answers(self) -> bool:
-        """Send a ping; the answer is PONG once the data is loaded."""
-        return self.ask("PING").startswith(b"+PONG")
+        """Send a ping; the answer is PONG once the data is loaded, or that a password is wanted first."""
+        return self.ask("PING").startswith((b"+PONG", b"-NOAUTH"))
 
     def ask(self, command: str) -> bytes:
         """Return the answer to a command as it comes over the wire, or the beginning of a long one."""
@@ -52,14 +58,9 @@ class RedisNode(RedisServer):
     """One server of a cluster."""
 
     def __init__(self, directory: Path) -> None:
-        super().__init__(directory)
-        self.given = ""
         self.bus = free_port()
-
-    def command(self) -> list[str]:
-        """Run it as one of those that share the keys."""
-        cluster = ["--cluster-enabled", "yes", "--cluster-port", str(self.bus), "--cluster-node-timeout", "2000"]
-        return [*super().command(), *cluster]
+        super().__init__(directory, cluster_enabled="yes", cluster_port=str(self.bus), cluster_node_timeout="2000")
+        self.given = ""
 
 
 class RedisCluster(Service):

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,37 +13,29 @@ from aats_broker_nats import NatsBroker, NatsSettings
 from aats_core.broker import Delivery
 from aats_core.message import Message
 from tests.services import NatsServer
-from tests.services.fixtures import refuse
+
+
+class OwnServer(NatsServer):
+    """A server with what is added to its configuration."""
+
+    def __init__(self, directory: Path, *lines: str, jetstream: bool = True) -> None:
+        super().__init__(directory)
+        self.lines, self.jetstream = lines, jetstream
+
+    def configuration(self) -> str:
+        own = super().configuration()
+        kept = own if self.jetstream else own.splitlines()[0]
+        return "\n".join([kept, *self.lines])
+
+    def answers(self) -> bool:
+        plain = not self.lines and self.jetstream
+        return super().answers() if plain else "Server is ready" in self.log.read_text()
 
 
 @pytest.fixture
-def make_server(tmp_path: Path) -> Iterator[Callable[..., NatsServer]]:
+def make_server(own_service: Callable[..., OwnServer]) -> Callable[..., OwnServer]:
     """Start servers of a test's own, which it may kill, with what is added to their configuration."""
-    started: list[NatsServer] = []
-
-    def make(*lines: str, jetstream: bool = True) -> NatsServer:
-        if reason := NatsServer.missing():
-            refuse(reason)
-
-        class Server(NatsServer):
-            def configuration(self) -> str:
-                own = super().configuration()
-                kept = own if jetstream else own.splitlines()[0]
-                return "\n".join([kept, *lines])
-
-            def answers(self) -> bool:
-                plain = not lines and jetstream
-                return super().answers() if plain else "Server is ready" in self.log.read_text()
-
-        server = Server(tmp_path / f"nats-{len(started)}")
-        server.given = ""
-        started.append(server)
-        server.start()
-        return server
-
-    yield make
-    for server in started:
-        server.stop()
+    return partial(own_service, OwnServer)
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,23 +12,10 @@ from aats_broker_redis import RedisBroker, RedisSettings
 
 from aats_core.broker import Delivery, Subscription
 from tests.services import RedisServer
-from tests.services.fixtures import Started, refuse
+from tests.services.fixtures import Started
 from tests.services.proxy import FaultProxy
 
 Connected = Callable[..., Any]
-
-
-class OwnServer(RedisServer):
-    """A server that one test has for itself, with options of its own."""
-
-    def __init__(self, directory: Path, **options: str) -> None:
-        super().__init__(directory)
-        self.given = ""
-        self.options = {name.replace("_", "-"): value for name, value in options.items()}
-
-    def command(self) -> list[str]:
-        options = {"repl-diskless-sync-delay": "0", **self.options}
-        return [*super().command(), *(word for name, value in options.items() for word in (f"--{name}", value))]
 
 
 @pytest.fixture
@@ -38,21 +25,9 @@ def server(service: Started[RedisServer]) -> RedisServer:
 
 
 @pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[Callable[..., OwnServer]]:
+def own_server(own_service: Callable[..., RedisServer]) -> Callable[..., RedisServer]:
     """Return what starts a server with options of its own, which is stopped afterwards."""
-    started: list[OwnServer] = []
-
-    def start(**options: str) -> OwnServer:
-        if reason := OwnServer.missing():
-            refuse(reason)
-        one = OwnServer(tmp_path / f"redis-{len(started)}", **options)
-        started.append(one)
-        one.start()
-        return one
-
-    yield start
-    for one in started:
-        one.kill()
+    return partial(own_service, RedisServer)
 
 
 @pytest.fixture

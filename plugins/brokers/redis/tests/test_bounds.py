@@ -8,13 +8,13 @@ import pytest
 from aats_core.broker import GroupStatus, TopicStatus
 from aats_core.errors import BrokerError, InvalidRequest, MessageTooLarge
 from aats_core.message import Message, new_id
-from plugins.brokers.redis.tests.conftest import Connected, OwnServer
+from plugins.brokers.redis.tests.conftest import Connected
 from tests.services import RedisServer
 
 
 class TestServer:
     def test_what_is_handled_leaves_nothing_behind(
-        self, own_server: Callable[..., OwnServer], connect: Connected
+        self, own_server: Callable[..., RedisServer], connect: Connected
     ) -> None:
         server = own_server()
 
@@ -35,7 +35,7 @@ class TestServer:
         asyncio.run(scenario())
 
     def test_a_full_server_refuses_messages_and_lets_consumers_make_room(
-        self, own_server: Callable[..., OwnServer], connect: Connected
+        self, own_server: Callable[..., RedisServer], connect: Connected
     ) -> None:
         server = own_server(maxmemory="12mb", maxmemory_policy="noeviction")
 
@@ -61,7 +61,7 @@ class TestServer:
         asyncio.run(scenario())
 
     def test_a_consumer_can_leave_where_somebody_deleted_its_messages(
-        self, own_server: Callable[..., OwnServer], connect: Connected
+        self, own_server: Callable[..., RedisServer], connect: Connected
     ) -> None:
         server = own_server()
 
@@ -109,7 +109,7 @@ class TestClient:
         asyncio.run(scenario())
 
     def test_many_consumers_need_few_connections(
-        self, own_server: Callable[..., OwnServer], connect: Connected
+        self, own_server: Callable[..., RedisServer], connect: Connected
     ) -> None:
         server = own_server()
 

@@ -7,7 +7,7 @@ import pytest
 from aats_broker_redis.health import judge
 
 from aats_core.health import HealthStatus
-from plugins.brokers.redis.tests.conftest import Connected, OwnServer
+from plugins.brokers.redis.tests.conftest import Connected
 from tests.services import RedisServer
 
 GOOD = {"appendonly": "yes", "appendfsync": "always", "maxmemory": "0", "maxmemory-policy": "noeviction"}
@@ -39,7 +39,7 @@ def test_a_server_that_keeps_its_promises_is_well(server: RedisServer, connect: 
     asyncio.run(scenario())
 
 
-def test_a_server_that_does_not_is_degraded(own_server: Callable[..., OwnServer], connect: Connected) -> None:
+def test_a_server_that_does_not_is_degraded(own_server: Callable[..., RedisServer], connect: Connected) -> None:
     server = own_server(appendfsync="everysec", maxmemory="100mb", maxmemory_policy="allkeys-lru")
 
     async def scenario() -> None:
@@ -53,7 +53,7 @@ def test_a_server_that_does_not_is_degraded(own_server: Callable[..., OwnServer]
 
 
 def test_a_user_that_may_not_look_is_told_what_to_allow(
-    own_server: Callable[..., OwnServer], connect: Connected
+    own_server: Callable[..., RedisServer], connect: Connected
 ) -> None:
     server = own_server()
     server.ask("ACL SETUSER aats on >secret ~aats:{aats}:* &aats:{aats}:* +@all -config -@dangerous +info +role")
@@ -67,7 +67,7 @@ def test_a_user_that_may_not_look_is_told_what_to_allow(
     asyncio.run(scenario())
 
 
-def test_a_server_that_went_away_is_down_and_named(own_server: Callable[..., OwnServer], connect: Connected) -> None:
+def test_a_server_that_went_away_is_down_and_named(own_server: Callable[..., RedisServer], connect: Connected) -> None:
     server = own_server()
 
     async def scenario() -> None:

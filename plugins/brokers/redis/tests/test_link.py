@@ -15,11 +15,11 @@ from aats_core.health import HealthStatus
 from aats_core.message import Message
 from aats_core.settings import TeamInfo
 from aats_core.tls import TlsSettings
-from plugins.brokers.redis.tests.conftest import Connected, OwnServer
+from plugins.brokers.redis.tests.conftest import Connected
 from tests.services import RedisServer
 from tests.services.service import free_port
 
-Servers = Callable[..., OwnServer]
+Servers = Callable[..., RedisServer]
 
 
 async def works(broker: RedisBroker) -> None:

@@ -13,7 +13,7 @@ import pytest
 from aats_core.broker import GroupStatus
 from aats_core.errors import BrokerUnavailable
 from aats_core.message import Message, new_id
-from plugins.brokers.redis.tests.conftest import Connected, OwnServer
+from plugins.brokers.redis.tests.conftest import Connected
 from tests.services import RedisServer
 from tests.services.proxy import Fault, FaultProxy
 
@@ -233,7 +233,7 @@ class TestLostAnswers:
 class TestServers:
     @pytest.mark.parametrize("how", ["kill", "stop"])
     def test_what_was_confirmed_outlives_the_server(
-        self, how: str, own_server: Callable[..., OwnServer], connect: Connected
+        self, how: str, own_server: Callable[..., RedisServer], connect: Connected
     ) -> None:
         server = own_server()
 
@@ -269,7 +269,7 @@ class TestServers:
         asyncio.run(scenario())
 
     def test_a_restart_takes_nothing_from_who_lives(
-        self, own_server: Callable[..., OwnServer], connect: Connected
+        self, own_server: Callable[..., RedisServer], connect: Connected
     ) -> None:
         server = own_server()
 
@@ -299,7 +299,7 @@ class TestServers:
         asyncio.run(scenario())
 
     def test_consumers_go_on_where_the_server_forgot_everything(
-        self, server: RedisServer, own_server: Callable[..., OwnServer], connect: Connected
+        self, server: RedisServer, own_server: Callable[..., RedisServer], connect: Connected
     ) -> None:
         forgetful = own_server()
 

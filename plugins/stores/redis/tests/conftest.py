@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,25 +14,9 @@ from aats_core.clock import RealClock
 from aats_core.message import new_id
 from aats_core.settings import TeamInfo
 from tests.services import RedisServer
-from tests.services.fixtures import Started, refuse
+from tests.services.fixtures import Started
 
 Opened = Callable[..., AbstractAsyncContextManager[RedisStore]]
-
-
-class OwnServer(RedisServer):
-    """A server that one test has for itself, with options of its own."""
-
-    def __init__(self, directory: Path, **options: str) -> None:
-        super().__init__(directory)
-        self.given = ""
-        self.options = {name.replace("_", "-"): value for name, value in options.items()}
-
-    def command(self) -> list[str]:
-        return [*super().command(), *(word for name, value in self.options.items() for word in (f"--{name}", value))]
-
-    def answers(self) -> bool:
-        """Send a ping; one that wants a password first is ready too."""
-        return super().answers() or self.ask("PING").startswith(b"-NOAUTH")
 
 
 @pytest.fixture
@@ -50,21 +34,9 @@ def own_server(server: RedisServer) -> RedisServer:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., OwnServer]]:
+def start(own_service: Callable[..., RedisServer]) -> Callable[..., RedisServer]:
     """What starts a server with options of its own, which is stopped afterwards."""
-    started: list[OwnServer] = []
-
-    def begin(**options: str) -> OwnServer:
-        if reason := OwnServer.missing():
-            refuse(reason)
-        one = OwnServer(tmp_path / f"redis-{len(started)}", **options)
-        started.append(one)
-        one.start()
-        return one
-
-    yield begin
-    for one in started:
-        one.kill()
+    return partial(own_service, RedisServer)
 
 
 def new_namespace() -> str:

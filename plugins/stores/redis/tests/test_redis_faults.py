@@ -267,14 +267,11 @@ class OnASmallDisk(RedisServer):
         return Path(f"/proc/{self.pid}/root{self.directory}")
 
 
-def test_a_full_disk_is_named_and_gets_better(tmp_path: Path, opened: Any) -> None:
+def test_a_full_disk_is_named_and_gets_better(tmp_path: Path, own_service: Any, opened: Any) -> None:
     allowed = ["unshare", "--user", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "none", str(tmp_path)]
     if shutil.which("unshare") is None or subprocess.run(allowed, check=False, capture_output=True).returncode:
         refuse("this machine lets nobody mount a small file system of his own")
-    if reason := OnASmallDisk.missing():
-        refuse(reason)
-    server = OnASmallDisk(tmp_path / "data")
-    server.start()
+    server = own_service(OnASmallDisk)
 
     async def scenario() -> None:
         async with opened(server.port) as store:
@@ -301,10 +298,7 @@ def test_a_full_disk_is_named_and_gets_better(tmp_path: Path, opened: Any) -> No
                         break
             assert {each["_id"] for each in await records.find("disk")} == {*confirmed, "after"}
 
-    try:
-        asyncio.run(scenario())
-    finally:
-        server.kill()
+    asyncio.run(scenario())
 
 
 def test_who_meets_a_script_that_runs_too_long_waits_for_its_end(start: Any, opened: Any) -> None:
