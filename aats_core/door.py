@@ -18,15 +18,14 @@ import msgspec
 
 from aats_core.door_protocol import (
     REQUEST_LIMIT,
-    ErrorBody,
     Operation,
     Reply,
     Request,
-    describe,
     operations,
     socket_address,
     socket_path,
 )
+from aats_core.error_body import ErrorBody, describe
 from aats_core.errors import AatsError, InvalidRequest, StateError
 from aats_core.operations import Operations
 from aats_core.policy import acting_for

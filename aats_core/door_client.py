@@ -17,10 +17,10 @@ from aats_core.door_protocol import (
     Reply,
     Request,
     operations,
-    revive,
     socket_address,
     socket_path,
 )
+from aats_core.error_body import revive
 from aats_core.errors import InvalidRequest, TeamUnavailable
 from aats_core.operations import Operations
 

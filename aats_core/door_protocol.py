@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from aats_core import errors
-from aats_core.errors import AatsError, InvalidRequest, Refused, StateError
+from aats_core.error_body import ErrorBody
+from aats_core.errors import InvalidRequest, StateError
 from aats_core.operations import Operations
 
 REQUEST_LIMIT = 16 * 1024 * 1024
@@ -45,14 +45,6 @@ class Request(msgspec.Struct, omit_defaults=True):
     op: str = ""
     args: msgspec.Raw = msgspec.Raw(b"{}")
     stop: bool = False
-
-
-class ErrorBody(msgspec.Struct, omit_defaults=True):
-    """An error as it travels: the name of its class in `aats_core.errors`, and what it says."""
-
-    type: str
-    message: str
-    problems: tuple[str, ...] = ()
 
 
 class Reply(msgspec.Struct, omit_defaults=True):
@@ -98,24 +90,6 @@ def operations() -> dict[str, Operation]:
         for name, method in vars(Operations).items()
         if not name.startswith("_") and (inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method))
     }
-
-
-def describe(error: AatsError) -> ErrorBody:
-    """Return an error as it travels, under the nearest of its classes that every client knows."""
-    known = next(cls for cls in type(error).__mro__ if getattr(errors, cls.__name__, None) is cls)
-    return ErrorBody(known.__name__, str(error), tuple(getattr(error, "problems", ())))
-
-
-def revive(body: ErrorBody) -> AatsError:
-    """Return the error that travelled, as an instance of its own class."""
-    cls = getattr(errors, body.type, AatsError)
-    if not (inspect.isclass(cls) and issubclass(cls, AatsError)):
-        cls = AatsError
-    error: AatsError = cls.__new__(cls)
-    AatsError.__init__(error, body.message)
-    if isinstance(error, Refused):
-        error.problems = body.problems
-    return error
 
 
 @contextmanager

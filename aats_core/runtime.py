@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from aats_core import errors, hookspecs
+from aats_core import hookspecs
 from aats_core.agent import REQUEST_TIMEOUT, Agent
 from aats_core.broker import Broker, DeadLetter, Subscription
 from aats_core.clock import Clock, RealClock
 from aats_core.deadlines import Deadlines
+from aats_core.error_body import ErrorBody, describe, revive
 from aats_core.errors import (
     AatsError,
     RequestFailed,
@@ -40,6 +41,13 @@ TRACE = ("traceparent", "tracestate")
 """Headers that a message hands on to those sent while it is handled."""
 
 DEFAULTS = AgentSettings()
+
+
+class _Answer(msgspec.Struct, omit_defaults=True):
+    """What another process answers to a request."""
+
+    result: Any = None
+    error: ErrorBody | None = None
 
 
 class Runtime:
@@ -175,7 +183,7 @@ class Runtime:
         result = handler.check_result(result)
         future = self._pending.get(message.id)
         if future is None:
-            self._answer_out(message, {"result": result})
+            self._answer_out(message, _Answer(result))
         elif not future.done():
             future.set_result(result)
 
@@ -199,7 +207,7 @@ class Runtime:
             error = failure
         future = self._pending.get(message.id)
         if future is None:
-            self._answer_out(message, {"error": [error.__class__.__name__, str(error)]})
+            self._answer_out(message, _Answer(error=describe(error)))
         elif not future.done():
             future.set_exception(error)
 
@@ -240,7 +248,7 @@ class Runtime:
 
     # Requests between processes
 
-    def _answer_out(self, request: Message, payload: dict[str, Any]) -> None:
+    def _answer_out(self, request: Message, payload: _Answer) -> None:
         if self.broker is None or request.reply_to == self._answers:
             return
         answer = Message("answer", payload, request.receiver, request.sender, correlation_id=request.id)
@@ -281,12 +289,8 @@ class Runtime:
 
 
 def _settle(future: asyncio.Future[Any], answer: Message) -> None:
-    payload = answer.read(dict)
-    if "error" in payload:
-        name, text = payload["error"]
-        kind = getattr(errors, name, None)
-        if not (isinstance(kind, type) and issubclass(kind, AatsError)) or kind is errors.Refused:
-            kind = RequestFailed
-        future.set_exception(kind(text))
+    payload = answer.read(_Answer)
+    if payload.error is None:
+        future.set_result(payload.result)
     else:
-        future.set_result(payload.get("result"))
+        future.set_exception(revive(payload.error))

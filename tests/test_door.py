@@ -15,7 +15,8 @@ from aats_broker_memory import MemoryBroker, MemorySettings
 from aats_core import errors
 from aats_core.door import AT_ONCE, Door
 from aats_core.door_client import connect
-from aats_core.door_protocol import REQUEST_LIMIT, describe, operations, revive, socket_path
+from aats_core.door_protocol import REQUEST_LIMIT, operations, socket_path
+from aats_core.error_body import describe, revive
 from aats_core.errors import (
     AatsError,
     AccessDenied,

@@ -11,7 +11,7 @@ import pytest
 from aats_broker_memory import MemoryBroker, MemorySettings
 
 from aats_core.agent import Agent
-from aats_core.errors import InvalidPayload, NotFound, RequestFailed, RequestTimeout
+from aats_core.errors import InvalidPayload, NotFound, Refused, RequestFailed, RequestTimeout
 from aats_core.handlers import on, subscribe, task
 from aats_core.hooks import Hooks
 from aats_core.policy import acting_for, current_subject
@@ -62,6 +62,10 @@ class Clerk(Agent):
     @on("find")
     async def find(self, name: str) -> None:
         raise NotFound(f"there is no {name}")
+
+    @on("refuse")
+    async def refuse(self) -> None:
+        raise Refused(["plan.yaml:3: a cycle"], source="plan.yaml")
 
     @on("break")
     async def break_down(self) -> None:
@@ -144,6 +148,9 @@ def test_an_error_of_the_kernel_comes_back_as_it_was() -> None:
             await near.request("far", "double", "four")
         with pytest.raises(RequestFailed, match="ZeroDivisionError: by nothing"):
             await near.request("far", "break")
+        with pytest.raises(Refused) as refused:
+            await near.request("far", "refuse")
+        assert refused.value.problems == ("plan.yaml:3: a cycle",)
 
     play(scenario)
 
