@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -13,9 +12,9 @@ import pytest
 
 from aats_core.broker import Broker, DeadLetter, Delivery, Subscription, TopicStatus
 from aats_core.message import Message, new_id
+from aats_core.testing.contract import Contract
 
 H = TypeVar("H", bound="BrokerHarness")
-T = TypeVar("T")
 
 
 def promise(
@@ -61,7 +60,7 @@ class Inbox:
         return await self._arrived.get()
 
 
-class BrokerHarness(ABC):
+class BrokerHarness(Contract, ABC):
     """What a broker's tests have to say of it, and what the contract's tests share.
 
     `make_broker` has to build the broker with the attributes `lease`, `max_attempts` and `timeout`. A subclass
@@ -77,25 +76,12 @@ class BrokerHarness(ABC):
     """The deliveries before a message is a dead letter that `make_broker` sets."""
     timeout: float = 2.0
     """Seconds: the timeout that `make_broker` sets; the server has to be back within half of it after `restore`."""
-    patience: float = 10.0
-    """Seconds that a test waits for what has to happen."""
     quiet: float = 0.2
     """Seconds that a test waits to see that something does not happen."""
-    examples: int = 50
-    """How many random sequences of calls are tried."""
     lacks: ClassVar[Mapping[int, str]] = {}
     """The promises that the broker cannot keep, by number, each with the reason; their tests are skipped."""
     adds: ClassVar[Mapping[int, str]] = {}
     """The promises that the plugin keeps where the server alone would not, by number, each with how it does that."""
-
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
-        for name, test in vars(cls).items():
-            inherited = any(hasattr(base, name) for base in cls.__bases__)
-            if name.startswith("test") and inherited and not _expected_to_fail(test):
-                raise TypeError(
-                    f"{cls.__name__}.{name}: a contract test may only be overridden by an xfail with a reason"
-                )
 
     @abstractmethod
     def make_broker(self) -> Broker:
@@ -108,14 +94,6 @@ class BrokerHarness(ABC):
     async def restore(self) -> None:
         """Make the server reachable again, and return once it answers."""
         raise NotImplementedError
-
-    async def advance_time(self, seconds: float) -> None:
-        """Let time pass for the broker; override it where a `VirtualClock` runs it."""
-        await asyncio.sleep(seconds)
-
-    def now(self) -> float:
-        """Return the broker's wall clock in Unix seconds."""
-        return time.time()
 
     def skip_unless(self, number: int) -> None:
         """Skip the running test where the broker lacks that promise."""
@@ -136,18 +114,6 @@ class BrokerHarness(ABC):
             yield broker
         finally:
             await self.within(broker.close(), "close() did not return")
-
-    async def within(self, awaitable: Awaitable[T], complaint: str, *, times: int = 1) -> T:
-        """Wait for something that has to happen; fails with the complaint where it does not."""
-        limit = self.patience * times
-        clock = asyncio.timeout(limit)
-        try:
-            async with clock:
-                return await awaitable
-        except TimeoutError as error:
-            if clock.expired():
-                raise AssertionError(f"{complaint} within {limit:g} s") from error
-            raise
 
     async def receive(self, source: AsyncIterator[Delivery]) -> Delivery:
         """Return the next delivery."""
@@ -231,8 +197,3 @@ async def create_group(broker: Broker, topic: str, *groups: str) -> None:
     for group in groups:
         async with broker.subscribe(topic, group):
             pass
-
-
-def _expected_to_fail(test: Any) -> bool:
-    marks = getattr(test, "pytestmark", ())
-    return any(mark.name == "xfail" and mark.kwargs.get("reason") for mark in marks)

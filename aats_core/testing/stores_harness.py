@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
@@ -14,10 +13,10 @@ from hypothesis import HealthCheck, settings
 
 from aats_core.message import new_id
 from aats_core.store import Capability, Store
+from aats_core.testing.contract import Contract
 
 C = TypeVar("C", bound=Capability)
 H = TypeVar("H", bound="StoreHarness[Any]")
-T = TypeVar("T")
 
 FEATURES = {
     "second client": "a second store over the same data at the same time",
@@ -52,7 +51,7 @@ def promise(
     return decorate
 
 
-class StoreHarness(ABC, Generic[C]):
+class StoreHarness(Contract, ABC, Generic[C]):
     """What a store's tests have to say of it, and what the contract's tests share.
 
     A subclass may enlarge `patience` for a slow server. It may override a contract test only to mark it
@@ -61,10 +60,6 @@ class StoreHarness(ABC, Generic[C]):
 
     capability: ClassVar[type[Capability]]
     """Which capability the tests are about."""
-    patience: float = 10.0
-    """Seconds that a test waits for what has to happen."""
-    examples: int = 50
-    """How many generated cases are tried."""
     lacks: ClassVar[Mapping[str, str]] = {}
     """The features (names of `FEATURES`) that the store cannot have, each with the reason; their tests are skipped."""
 
@@ -73,24 +68,10 @@ class StoreHarness(ABC, Generic[C]):
         unknown = set(cls.lacks) - set(FEATURES)
         if unknown:
             raise TypeError(f"{cls.__name__}.lacks: no such features: {', '.join(unknown)}; known are {list(FEATURES)}")
-        for name, test in vars(cls).items():
-            inherited = any(hasattr(base, name) for base in cls.__bases__)
-            if name.startswith("test") and inherited and not _expected_to_fail(test):
-                raise TypeError(
-                    f"{cls.__name__}.{name}: a contract test may only be overridden by an xfail with a reason"
-                )
 
     @abstractmethod
     def make_store(self) -> Store:
         """Return an unconnected store; those that one test makes open the same data."""
-
-    async def advance_time(self, seconds: float) -> None:
-        """Let time pass for the store; override it where a `VirtualClock` runs it."""
-        await asyncio.sleep(seconds)
-
-    def now(self) -> float:
-        """Return the store's wall clock in Unix seconds."""
-        return time.time()
 
     def skip_unless(self, *features: str) -> None:
         """Skip the running test where the store lacks one of these features."""
@@ -119,18 +100,6 @@ class StoreHarness(ABC, Generic[C]):
         assert len(found) == 1, f"{store} offers {len(found)} of {self.capability.__name__}"
         return found[0]  # type: ignore[return-value] # it is what `capability` says
 
-    async def within(self, awaitable: Awaitable[T], complaint: str, *, times: int = 1) -> T:
-        """Wait for something that has to happen; fails with the complaint where it does not."""
-        limit = self.patience * times
-        clock = asyncio.timeout(limit)
-        try:
-            async with clock:
-                return await awaitable
-        except TimeoutError as error:
-            if clock.expired():
-                raise AssertionError(f"{complaint} within {limit:g} s") from error
-            raise
-
     def for_examples(self) -> Any:
         """Return the settings for a test that tries generated cases."""
         return settings(
@@ -148,8 +117,3 @@ class StoreHarness(ABC, Generic[C]):
     def new_name(self) -> str:
         """Return a name that no other test uses."""
         return f"contract_{new_id()}"
-
-
-def _expected_to_fail(test: Any) -> bool:
-    marks = getattr(test, "pytestmark", ())
-    return any(mark.name == "xfail" and mark.kwargs.get("reason") for mark in marks)
