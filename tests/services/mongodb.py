@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import Any, ClassVar
 from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
 
-from tests.services.service import POLL, Service, ServiceError
+from tests.services.cluster import Cluster
+from tests.services.service import Service
 
 SET = "aats"
 _NOT_INITIATED = 94
@@ -102,50 +102,25 @@ class _Member(MongoServer):
                 raise OSError(str(error)) from error
 
 
-class MongoSet(Service):
+class MongoSet(Cluster):
     """A replica set of three servers, each of which can be killed; `kill` and `stop` end all of them."""
 
     name = "mongodb_set"
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
-        self.given = ""
         self.nodes: list[Service] = [_Member(directory / str(number)) for number in range(3)]
-        self._formed = False
 
     @classmethod
     def missing(cls) -> str:
         """Name the package."""
         return MongoServer.missing()
 
-    def command(self) -> list[str]:
-        """Return nothing: its servers are started one by one."""
-        return []
-
-    def start(self) -> None:
-        """Start all, make them a replica set the first time, and wait until they have a primary."""
-        for node in self.nodes:
-            node.start()
-        if not self._formed:
-            url = f"mongodb://127.0.0.1:{self.nodes[0].port}/?directConnection=true"
-            with MongoClient[dict[str, Any]](url) as client:
-                initiate(client, self.nodes)
-            self._formed = True
-        until = time.monotonic() + self.patience
-        while not self.answers():
-            if time.monotonic() > until:
-                raise ServiceError(f"{self.name} has no primary within {self.patience:g} s")
-            time.sleep(POLL)
-
-    def kill(self) -> None:
-        """End all at once."""
-        for node in self.nodes:
-            node.kill()
-
-    def stop(self) -> None:
-        """End all in good order."""
-        for node in self.nodes:
-            node.stop()
+    def form(self) -> None:
+        """Make them a replica set."""
+        url = f"mongodb://127.0.0.1:{self.nodes[0].port}/?directConnection=true"
+        with MongoClient[dict[str, Any]](url) as client:
+            initiate(client, self.nodes)
 
     def answers(self) -> bool:
         """Tell whether there is a primary."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
-import time
 from pathlib import Path
 
-from tests.services.service import POLL, Service, ServiceError, free_port
+from tests.services.cluster import Cluster
+from tests.services.service import Service, free_port
 
 
 class RedisServer(Service):
@@ -63,7 +63,7 @@ class RedisNode(RedisServer):
         self.given = ""
 
 
-class RedisCluster(Service):
+class RedisCluster(Cluster):
     """Three servers that share the keys; `kill` and `stop` end all of them.
 
     It is always one of its own, as tests change what its nodes announce.
@@ -73,42 +73,18 @@ class RedisCluster(Service):
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
-        self.given = ""
-        self.nodes = [RedisNode(directory / str(number)) for number in range(3)]
-        self._formed = False
+        self.nodes: list[RedisNode] = [RedisNode(directory / str(number)) for number in range(3)]
 
     @classmethod
     def missing(cls) -> str:
         """Name the package."""
         return RedisServer.missing()
 
-    def command(self) -> list[str]:
-        """Return what makes a cluster of the running servers."""
+    def form(self) -> None:
+        """Share the keys out."""
         addresses = [f"127.0.0.1:{node.port}" for node in self.nodes]
-        return ["redis-cli", "--cluster", "create", *addresses, "--cluster-yes"]
-
-    def start(self) -> None:
-        """Start all, and share the keys out the first time."""
-        for node in self.nodes:
-            node.start()
-        if not self._formed:
-            subprocess.run(self.command(), check=True, capture_output=True, timeout=self.patience)
-            self._formed = True
-        until = time.monotonic() + self.patience
-        while not self.answers():
-            if time.monotonic() > until:
-                raise ServiceError(f"{self.name} did not agree within {self.patience:g} s")
-            time.sleep(POLL)
-
-    def kill(self) -> None:
-        """End all at once."""
-        for node in self.nodes:
-            node.kill()
-
-    def stop(self) -> None:
-        """End all in good order."""
-        for node in self.nodes:
-            node.stop()
+        words = ["redis-cli", "--cluster", "create", *addresses, "--cluster-yes"]
+        subprocess.run(words, check=True, capture_output=True, timeout=self.patience)
 
     def answers(self) -> bool:
         """Ask every server whether all keys have one."""
