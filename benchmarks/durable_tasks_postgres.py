@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import tempfile
-import time
-from pathlib import Path
 
-from durable_tasks import IN_FLIGHT, throughput
+from durable_servers import compare, rate
+from durable_tasks import IN_FLIGHT
 from procrastinate import App, PsycopgConnector
-from rounds import measure, show
 
-from aats_core.tuning import tune_process
 from tests.services import PostgresServer
 
 TASKS = 2_000
@@ -40,43 +35,16 @@ async def procrastinate(url: str) -> float:
         working = asyncio.create_task(
             app.run_worker_async(concurrency=IN_FLIGHT, install_signal_handlers=False, listen_notify=True)
         )
-        flying = asyncio.Semaphore(IN_FLIGHT)
-
-        async def submit() -> None:
-            async with flying:
-                await nothing.defer_async(payload={})
-
-        began = time.perf_counter()
-        submitting = asyncio.gather(*(submit() for _ in range(TASKS)))
-        async with asyncio.timeout(300):
-            for _ in range(TASKS):
-                await done.acquire()
-        await submitting
-        rate = TASKS / (time.perf_counter() - began)
+        result = await rate(lambda: nothing.defer_async(payload={}), done, TASKS)
         working.cancel()
         await asyncio.wait({working}, timeout=10)
-    return rate
+    return result
 
 
 def main() -> None:
     """Measure both on one server with its defaults, `synchronous_commit = on` among them."""
-    logging.disable(logging.WARNING)
-    tune_process()
-    with tempfile.TemporaryDirectory() as directory:
-        server = PostgresServer(Path(directory))
-        server.start()
-        section = f"[stores.primary]\nplugin = 'postgres'\ndsn = '{server.url}'\n"
-        try:
-            figures = measure(
-                {
-                    "AATS, PostgreSQL": lambda: asyncio.run(throughput(section)),
-                    "Procrastinate": lambda: asyncio.run(procrastinate(server.url)),
-                }
-            )
-        finally:
-            server.stop()
-    peers = {"Procrastinate": ">= 8"}
-    show(f"durable tasks, {IN_FLIGHT} in flight", "tasks/s", figures, ours="AATS, PostgreSQL", peers=peers)
+    section = "[stores.primary]\nplugin = 'postgres'\ndsn = '{url}'\n"
+    compare(PostgresServer, section, "AATS, PostgreSQL", "Procrastinate", ">= 8", procrastinate)
 
 
 if __name__ == "__main__":

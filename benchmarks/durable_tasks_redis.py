@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import tempfile
-import time
-from pathlib import Path
 from uuid import uuid4
 
-from durable_tasks import IN_FLIGHT, throughput
-from rounds import measure, show
+from durable_servers import compare, rate
+from durable_tasks import IN_FLIGHT
 from taskiq.api import run_receiver_task
 from taskiq_redis import RedisAsyncResultBackend, RedisStreamBroker
 
-from aats_core.tuning import tune_process
 from tests.services import RedisServer
 
 TASKS = 3_000
@@ -40,44 +35,17 @@ async def taskiq(url: str) -> float:
         done.release()
 
     broker.result_backend.set_result = stored  # type: ignore[method-assign] # how else would one know without polling
-    flying = asyncio.Semaphore(IN_FLIGHT)
-
-    async def submit() -> None:
-        async with flying:
-            await nothing.kiq({})
-
-    began = time.perf_counter()
-    submitting = asyncio.gather(*(submit() for _ in range(TASKS)))
-    async with asyncio.timeout(120):
-        for _ in range(TASKS):
-            await done.acquire()
-    await submitting
-    rate = TASKS / (time.perf_counter() - began)
+    result = await rate(lambda: nothing.kiq({}), done, TASKS)
     receiver.cancel()
     await asyncio.wait({receiver}, timeout=5)
     await broker.shutdown()
-    return rate
+    return result
 
 
 def main() -> None:
     """Measure both on one server that syncs every write, as SQLite does for ours."""
-    logging.disable(logging.WARNING)
-    tune_process()
-    with tempfile.TemporaryDirectory() as directory:
-        server = RedisServer(Path(directory))
-        server.start()
-        section = f"[broker]\nplugin = 'redis'\nservers = ['{server.url}']\n"
-        try:
-            figures = measure(
-                {
-                    "AATS, Redis and SQLite": lambda: asyncio.run(throughput(section)),
-                    "Taskiq, Redis": lambda: asyncio.run(taskiq(server.url)),
-                }
-            )
-        finally:
-            server.stop()
-    peers = {"Taskiq, Redis": ">= 4"}
-    show(f"durable tasks, {IN_FLIGHT} in flight", "tasks/s", figures, ours="AATS, Redis and SQLite", peers=peers)
+    section = "[broker]\nplugin = 'redis'\nservers = ['{url}']\n"
+    compare(RedisServer, section, "AATS, Redis and SQLite", "Taskiq, Redis", ">= 4", taskiq)
 
 
 if __name__ == "__main__":
