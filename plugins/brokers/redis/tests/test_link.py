@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import trustme
 from aats_broker_redis import RedisBroker, RedisSettings
+from aats_broker_redis.settings import parse_address
 
 from aats_core.errors import BrokerUnavailable, SettingsError
 from aats_core.health import HealthStatus
@@ -17,6 +19,7 @@ from aats_core.settings import TeamInfo
 from aats_core.tls import TlsSettings
 from plugins.brokers.redis.tests.conftest import Connected
 from tests.services import RedisServer
+from tests.services.proxy import Fault, FaultProxy
 from tests.services.service import free_port
 
 Servers = Callable[..., RedisServer]
@@ -79,8 +82,10 @@ class TestAddresses:
     def test_what_is_no_redis_is_given_up_in_time(self) -> None:
         async def scenario() -> None:
             async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-                await reader.read()
-                writer.close()
+                try:
+                    await reader.read()
+                finally:
+                    writer.close()
 
             async with await asyncio.start_server(silent, "127.0.0.1", 0) as listener:
                 port = listener.sockets[0].getsockname()[1]
@@ -181,6 +186,10 @@ class TestSecrets:
         asyncio.run(scenario())
 
 
+def shown(files: dict[str, Path]) -> dict[str, Path]:
+    return {"ca": files["ca"], "certificate": files["client"], "key": files["client_key"]}
+
+
 class TestTls:
     @pytest.fixture
     def files(self, tmp_path: Path) -> dict[str, Path]:
@@ -205,12 +214,12 @@ class TestTls:
         )
         return f"rediss://127.0.0.1:{port}"
 
-    def broker(self, address: str, **tls: Any) -> RedisBroker:
-        return RedisBroker(RedisSettings(servers=[address], timeout=1, tls=TlsSettings(**tls)))
+    def broker(self, address: str, timeout: float = 30, **tls: Any) -> RedisBroker:
+        return RedisBroker(RedisSettings(servers=[address], timeout=timeout, tls=TlsSettings(**tls)))
 
     def test_a_client_certificate_is_shown(self, address: str, files: dict[str, Path]) -> None:
         async def scenario() -> None:
-            broker = self.broker(address, ca=files["ca"], certificate=files["client"], key=files["client_key"])
+            broker = self.broker(address, **shown(files))
             await broker.connect()
             await works(broker)
             await broker.close()
@@ -220,7 +229,7 @@ class TestTls:
     def test_a_server_without_a_trusted_certificate_is_refused(self, address: str, files: dict[str, Path]) -> None:
         async def scenario() -> None:
             with pytest.raises(BrokerUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
-                await self.broker(address, certificate=files["client"], key=files["client_key"]).connect()
+                await self.broker(address, 1, certificate=files["client"], key=files["client_key"]).connect()
 
         asyncio.run(scenario())
 
@@ -234,6 +243,31 @@ class TestTls:
     def test_a_client_without_a_certificate_is_refused(self, address: str, files: dict[str, Path]) -> None:
         async def scenario() -> None:
             with pytest.raises(BrokerUnavailable):
-                await self.broker(address, ca=files["ca"]).connect()
+                await self.broker(address, 1, ca=files["ca"]).connect()
 
         asyncio.run(scenario())
+
+    def test_a_server_that_hangs_keeps_no_socket_open(self, address: str, files: dict[str, Path]) -> None:
+        async def scenario(proxy: FaultProxy) -> None:
+            broker = self.broker(f"rediss://127.0.0.1:{proxy.port}", **shown(files))
+            await broker.connect()
+            await works(broker)
+            proxy.inject(Fault.STALL)
+            await broker.close()
+
+        with FaultProxy(parse_address(address).port) as proxy:
+            asyncio.run(scenario(proxy))
+            gc.collect()  # what was left open says so, and that is an error
+
+    def test_a_connect_that_is_cancelled_keeps_no_socket_open(self, address: str, files: dict[str, Path]) -> None:
+        async def scenario(after: float) -> None:
+            broker = self.broker(address, **shown(files))
+            connecting = asyncio.create_task(broker.connect())
+            await asyncio.sleep(after)
+            connecting.cancel()
+            await asyncio.wait({connecting})
+            await broker.close()
+
+        for turn in range(40):
+            asyncio.run(scenario(turn / 2000))
+        gc.collect()

@@ -10,15 +10,15 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 from redis import exceptions
-from redis.asyncio import Redis
+from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from aats_broker_redis.connection import PromptConnection
 from aats_broker_redis.lasting import ended, lasting
 from aats_broker_redis.scripts import script
 from aats_broker_redis.settings import Address, RedisSettings, parse_address
 from aats_core.errors import BrokerError, BrokerUnavailable
-from aats_core.tls import TlsSettings
 
 T = TypeVar("T")
 
@@ -197,7 +197,9 @@ class Link:
 
     def _open(self, address: Address) -> Redis:
         settings = self._settings
-        return Redis(
+        pool = ConnectionPool(
+            connection_class=PromptConnection,
+            tls=settings.tls if address.tls else None,
             host=address.host,
             port=address.port,
             db=address.database,
@@ -208,19 +210,8 @@ class Link:
             retry=Retry(NoBackoff(), 0),  # a lost connection is looked after here
             protocol=2,
             client_name="aats",
-            **_tls(settings.tls) if address.tls else {},
         )
-
-
-def _tls(settings: TlsSettings) -> dict[str, Any]:
-    return {
-        "ssl": True,
-        "ssl_ca_certs": settings.ca and str(settings.ca),
-        "ssl_certfile": settings.certificate and str(settings.certificate),
-        "ssl_keyfile": settings.key and str(settings.key),
-        "ssl_password": settings.key_password and settings.key_password.get_secret_value(),
-        "ssl_check_hostname": settings.verify_host,
-    }
+        return Redis.from_pool(pool)
 
 
 async def command(client: Redis, *words: bytes | str | float) -> Any:

@@ -12,13 +12,14 @@ from typing import Any
 
 from hiredis import pack_command
 from redis import exceptions
-from redis.asyncio import Redis, RedisCluster
-from redis.asyncio.connection import Connection, SSLConnection
+from redis.asyncio import ConnectionPool, Redis, RedisCluster
+from redis.asyncio.connection import Connection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from aats_core.batching import Batcher
 from aats_core.breaker import Breaker
+from aats_store_redis.connection import PromptConnection
 from aats_store_redis.failures import LOST, Unsent, is_hopeless, reason, translate
 from aats_store_redis.scripts import Word
 from aats_store_redis.settings import Address, RedisSettings
@@ -48,9 +49,10 @@ def options(address: Address, settings: RedisSettings) -> dict[str, Any]:
 
 
 def tls_options(settings: RedisSettings) -> dict[str, Any]:
-    """Return what the driver needs for TLS."""
+    """Return what the driver's own connections need for TLS."""
     tls = settings.tls
     return {
+        "ssl": True,
         "ssl_ca_certs": tls.ca and str(tls.ca),
         "ssl_certfile": tls.certificate and str(tls.certificate),
         "ssl_keyfile": tls.key and str(tls.key),
@@ -94,15 +96,19 @@ class Node:
 
     def client(self) -> Redis:
         """Return a client of the driver, with connections of its own."""
-        tls = {"ssl": True, **tls_options(self._settings)} if self.address.tls else {}
-        return Redis(**{**options(self.address, self._settings), "socket_timeout": self._timeout, **tls})
+        chosen = {**self._options(), "socket_timeout": self._timeout}
+        return Redis.from_pool(ConnectionPool(connection_class=PromptConnection, **chosen))
 
     def cluster_client(self) -> RedisCluster:
         """Return a client of the driver for the cluster to which the server belongs."""
-        tls = {"ssl": True, **tls_options(self._settings)} if self.address.tls else {}
+        tls = tls_options(self._settings) if self.address.tls else {}
         chosen = {**options(self.address, self._settings), "socket_timeout": self._timeout, **tls}
         del chosen["db"], chosen["retry"]
         return RedisCluster(**chosen)
+
+    def _options(self) -> dict[str, Any]:
+        tls = self._settings.tls if self.address.tls else None
+        return {**options(self.address, self._settings), "tls": tls}
 
     async def _exchange(self, commands: list[Command]) -> list[Reply]:
         replies: list[Reply] = []
@@ -149,9 +155,7 @@ class Node:
             raise Unsent(f"{self.address}: the connections are closed")
         if not self._breaker.allows():
             raise Unsent(f"{self.address}: {self._breaker.reason}", later=True)
-        kind = SSLConnection if self.address.tls else Connection
-        tls = tls_options(self._settings) if self.address.tls else {}
-        connection = kind(socket_read_size=_READ_SIZE, **options(self.address, self._settings), **tls)
+        connection = PromptConnection(socket_read_size=_READ_SIZE, **self._options())
         try:
             async with asyncio.timeout(self._timeout):
                 await connection.connect()  # type: ignore[no-untyped-call] # redis-py leaves it untyped
