@@ -229,7 +229,7 @@ class TestTls:
     def test_a_server_without_a_trusted_certificate_is_refused(self, address: str, files: dict[str, Path]) -> None:
         async def scenario() -> None:
             with pytest.raises(BrokerUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
-                await self.broker(address, 1, certificate=files["client"], key=files["client_key"]).connect()
+                await self.broker(address, 3600, certificate=files["client"], key=files["client_key"]).connect()
 
         asyncio.run(scenario())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
@@ -173,6 +174,7 @@ class Link:
                 who = repr(self._settings.user or "default")
                 failures.append(f"{address}: Redis refused the user {who} or the password: {error}")
             except (exceptions.RedisError, OSError, BrokerError) as error:
+                refused |= isinstance(error.__context__, ssl.SSLCertVerificationError)
                 failures.append(f"{address}: {_reason(error)}")
         self.trouble = f"no Redis server can be used: {'; '.join(failures)}"
         if refused:
