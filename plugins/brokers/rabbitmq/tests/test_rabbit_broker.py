@@ -10,7 +10,7 @@ import pytest
 from aats_broker_rabbitmq import RabbitBroker
 from aats_broker_rabbitmq.entry import KEY
 from aats_broker_rabbitmq.publisher import Outgoing
-from aats_broker_rabbitmq.topology import FANOUT, route
+from aats_broker_rabbitmq.topology import FANOUT, QUORUM, route
 
 from aats_core.broker import Delivery, Subscription
 from aats_core.errors import BrokerError, BrokerUnavailable, MessageTooLarge
@@ -170,6 +170,31 @@ def test_a_message_that_was_late_before_it_was_sent_does_not_end_the_connection(
 
     with FaultProxy(server.port) as proxy:
         run(scenario(proxy))
+
+
+def test_what_the_server_refuses_is_sent_again_on_another_channel(make: Make) -> None:
+    async def scenario() -> None:
+        async with connected(make()) as broker:
+            session = broker._context.link.session
+            assert session is not None
+            refusing, name = session.publishing, topic()
+            full = {**QUORUM, "x-max-length": 1, "x-overflow": "reject-publish", "x-expires": 60_000}
+            await refusing.queue_declare(queue=name, durable=True, arguments=full)
+            publisher = broker._context.publisher
+
+            async def publish() -> None:
+                while session.publishing is refusing:  # it is full some messages after the first
+                    await publisher.publish("", name, b"")
+
+            publishing = asyncio.create_task(publish())
+            while session.publishing is refusing or not refusing.is_closed:
+                await asyncio.sleep(0.01)
+            assert not publishing.done()
+            await session.publishing.queue_delete(queue=name)
+            await publishing
+            assert broker._context.link.session is session
+
+    run(scenario())
 
 
 def test_an_acknowledgement_that_was_cut_off_is_made_up_for(make: Make, server: RabbitServer) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from aats_broker_rabbitmq.link import Link
 from aats_broker_rabbitmq.publisher import Publisher
-from aats_broker_rabbitmq.session import Session, translated
+from aats_broker_rabbitmq.session import Session, close_channel, translated
 from aats_broker_rabbitmq.topology import DUE, FANOUT, QUORUM
 
 SHORTEST = 0.1
@@ -51,7 +51,7 @@ class Delays:
             session.declared.add(name)
 
     async def _make(self, session: Session, name: str, milliseconds: int) -> None:
-        channel = session.publishing
+        channel = await session.channel()
         await channel.exchange_declare(exchange=name, exchange_type="fanout", durable=True)
         arguments = {
             **QUORUM,
@@ -62,3 +62,4 @@ class Delays:
         }
         await channel.queue_declare(queue=name, durable=True, arguments=arguments)
         await channel.queue_bind(queue=name, exchange=name)
+        await close_channel(channel, self._timeout)

@@ -138,7 +138,7 @@ class Link:
         future.set_result(session)
         resuming = asyncio.ensure_future(self._up(session))
         try:
-            await asyncio.wait({session.closed, session.publishing_closed}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({session.ended})
         finally:
             self.problem = f"{session.address}: the connection ended"
             if self._session is future:

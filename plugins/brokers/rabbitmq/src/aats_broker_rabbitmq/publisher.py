@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -10,12 +11,16 @@ from aiormq.channel import Channel
 
 from aats_broker_rabbitmq import frames
 from aats_broker_rabbitmq.link import Link
-from aats_broker_rabbitmq.session import Session
+from aats_broker_rabbitmq.session import Session, close_channel
 from aats_core.batching import Batcher
-from aats_core.errors import BrokerUnavailable
+from aats_core.errors import BrokerError, BrokerUnavailable
+
+log = logging.getLogger(__name__)
 
 LANES = 8
 """How many batches may wait for their confirmation at once."""
+RETRY = 0.1
+"""Seconds before what the server refused is sent again."""
 
 
 class Outgoing(NamedTuple):
@@ -103,13 +108,13 @@ class Publisher:
             if clock() >= until:
                 raise BrokerUnavailable(
                     f"RabbitMQ at {session.address} did not confirm within {self._timeout:g} s:"
-                    " is it short of memory or disk?"
+                    " is it short of memory, disk or nodes?"
                 )
             await asyncio.sleep(0)  # the session has ended, and the link has to notice
 
     async def _attempt(self, session: Session, batch: list[Outgoing], timeout: float) -> bool:
         """Send a batch, and tell whether all of it was confirmed."""
-        channel = session.publishing
+        channel, closed = session.publishing, session.publishing_closed
         if not session.alive:
             await asyncio.sleep(0.005)
             return False
@@ -117,12 +122,29 @@ class Publisher:
         woken: asyncio.Future[None] = loop.create_future()
         confirmations = _Confirmations(len(batch), woken)
         self._write(session, channel, batch, confirmations)
-        await asyncio.wait({woken, session.publishing_closed}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({woken, closed}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         if woken.done():
             session.confirmed = loop.time()
         elif loop.time() >= session.confirmed + self._timeout and not channel.is_closed:
             session.abort()  # it has long confirmed nothing; a batch that came late to it says nothing against it
+        if woken.done() and confirmations.refused:
+            await self._replace(session, channel)
+        if channel is not session.publishing and not channel.confirmations:
+            await close_channel(channel, self._timeout)  # nobody else waits for what is published there
         return woken.done() and not confirmations.refused
+
+    async def _replace(self, session: Session, channel: Channel) -> None:
+        """Leave a channel on which the server refuses messages.
+
+        Where it first published to a queue whose leader was dead, and no other elected yet, RabbitMQ 3.10 looks for the
+        dead one as long as there is this channel, and refuses everything.
+        """
+        await asyncio.sleep(RETRY)
+        try:
+            await session.renew(channel, self._timeout)
+        except BrokerError as error:
+            log.warning("%s", error)
+            session.abort()
 
     def _write(self, session: Session, channel: Channel, batch: list[Outgoing], mark: Any) -> None:
         tag, waiting = channel.delivery_tag, channel.confirmations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
@@ -25,6 +26,8 @@ from yarl import URL
 from aats_broker_rabbitmq.settings import RabbitSettings
 from aats_broker_rabbitmq.transport import Transport
 from aats_core.errors import BrokerError, BrokerUnavailable
+
+log = logging.getLogger(__name__)
 
 BROKEN = (
     AMQPConnectionError,
@@ -76,11 +79,14 @@ class Session:
         self.publishing: Channel
         self.publishing_closed: asyncio.Future[Any]
         self.max_frame: int = connection.connection_tune.frame_max or 131_072
-        self.closed: asyncio.Future[Any] = connection.closing
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done once the connection is closed, or the channel for publishing where no other took its place."""
         self.declared: set[str] = set()
         self.confirmed = asyncio.get_running_loop().time()
         """When the server last confirmed what was published, or at first when the session began."""
         self._writer = writer
+        self._renewing = asyncio.Lock()
+        connection.closing.add_done_callback(self._end)
 
     @classmethod
     async def open(cls, address: str, settings: RabbitSettings) -> Session:
@@ -104,19 +110,40 @@ class Session:
                 raise _refused(address, settings, transport.reader.refusal()) or error from error
             transport.reader.keeps = False
             session = cls(connection, transport.writer, address)
-            session.publishing = await session.channel(confirms=True)
-            session.publishing_closed = session.publishing.closing
+            await session._open_publishing()
         return session
 
     @property
     def alive(self) -> bool:
         """Whether the connection is up as far as is known."""
-        return not self.closed.done() and not self.publishing.is_closed
+        return not self.connection.is_closed and not self.publishing.is_closed
 
     async def channel(self, *, confirms: bool = False) -> Channel:
         """Open another channel."""
         channel = await self.connection.channel(publisher_confirms=confirms, frame_buffer_size=0)
         return cast("Channel", channel)
+
+    async def renew(self, refusing: Channel, timeout: float) -> None:
+        """Publish on another channel than that one, unless that has come about already."""
+        async with self._renewing:
+            if self.publishing is refusing and self.alive:
+                async with translated(self.address), asyncio.timeout(timeout):
+                    await self._open_publishing()
+                log.warning("RabbitMQ at %s refused messages; publishing on another channel", self.address)
+
+    async def _open_publishing(self) -> None:
+        channel = await self.channel(confirms=True)
+        self.publishing, self.publishing_closed = channel, channel.closing
+
+        def end(_: object) -> None:
+            if self.publishing is channel:
+                self._end()
+
+        self.publishing_closed.add_done_callback(end)
+
+    def _end(self, _: object = None) -> None:
+        if not self.ended.done():
+            self.ended.set_result(None)
 
     def write(self, frames: bytes) -> None:
         """Send whole frames, which never mix with those of the driver; they are lost where the connection is."""
