@@ -52,10 +52,7 @@ def scene(request: pytest.FixtureRequest, service: Callable[[type[Any]], Any], t
     yield from played(request, bench, server, tmp_path)
 
 
-NOT_YET = pytest.mark.xfail(reason="without its leader a RabbitMQ cluster now and then confirms nothing for a minute")
-
-
-@pytest.fixture(params=["nats, three servers", pytest.param("rabbitmq, three nodes", marks=NOT_YET)])
+@pytest.fixture(params=sorted(CLUSTERS))
 def cluster_scene(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
     """Yield a scene on each cluster, which runs for that alone."""
     bench = CLUSTERS[request.param]
