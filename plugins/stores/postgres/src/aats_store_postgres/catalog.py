@@ -111,8 +111,8 @@ class Catalog:
     async def make_table(self, session: Session, collection: Collection, tail: str = "") -> None:
         """Make the table of a collection."""
         await session.run(
-            f'CREATE TABLE {collection.table} (id text COLLATE "C" PRIMARY KEY, body text NOT NULL,'
-            f" doc jsonb NOT NULL GENERATED ALWAYS AS (body::jsonb) STORED){tail};"
+            f'CREATE TABLE {collection.table} (id text COLLATE "C" PRIMARY KEY,'
+            f" doc jsonb NOT NULL GENERATED ALWAYS AS (body::jsonb) STORED, body text NOT NULL){tail};"
             f"COMMENT ON TABLE {collection.table} IS 'documents of {self.namespace}.{collection.name}'"
         )
 

@@ -77,7 +77,7 @@ async def copy(session: Session, collection: Collection, documents: Sequence[Doc
             collection.bare_table,
             schema_name=collection.space,
             columns=("id", "body"),
-            records=((row.key, row.body) for row in rows),
+            records=map(msgspec.structs.astuple, rows),
         )
     except asyncpg.UniqueViolationError as error:
         raise duplicate(collection, map(row_of, documents), error) from error

@@ -14,21 +14,8 @@ from aats_core.storage.clauses import prefix_of
 from aats_core.storage.stored_form import MARK
 from aats_store_postgres.bindings import ALWAYS, NEVER, Bindings, Bounds, exactly, perhaps
 from aats_store_postgres.codec import EXACT, stored
-from aats_store_postgres.expressions import (
-    ARRAY,
-    BYTES,
-    CLASSES,
-    FALSE,
-    LENGTH,
-    NAN,
-    NULL,
-    NUMBER,
-    OBJECT,
-    STRING,
-    TIME,
-    TRUE,
-    Target,
-)
+from aats_store_postgres.expressions import ARRAY, FALSE, LENGTH, NULL, NUMBER, OBJECT, STRING, TRUE, Target
+from aats_store_postgres.identity import LETTERS, NAN
 
 _SIGNS = {
     Comparison.EQ: "=",
@@ -74,14 +61,14 @@ def compare(clause: Compare, target: Target, bindings: Bindings) -> Bounds:
     kind = kind_of(operand)
     if kind == values.NUMBER:
         return _compare_number(clause, target, bindings)
-    if kind in CLASSES:
-        return exactly(_compare_text(clause, target, CLASSES[kind], bindings))
+    if kind in (values.STRING, values.BINARY, values.DATE):
+        return exactly(_compare_text(clause, target, LETTERS[kind], bindings))
     if kind == values.BOOLEAN:
         own = TRUE if operand else FALSE
-        return exactly(f"{target.kind} BETWEEN {FALSE} AND {TRUE} AND {target.kind} {_SIGNS[comparison]} {own}")
+        return exactly(f"{target.key} BETWEEN '{FALSE}' AND '{TRUE}' AND {target.key} {_SIGNS[comparison]} '{own}'")
     if kind == values.NULL:
-        return exactly(f"{target.kind} = {NULL}") if _includes_equal(comparison) else NEVER
-    return perhaps(f"{target.kind} = {OBJECT}") if kind == values.OBJECT else NEVER
+        return exactly(f"{target.key} = '{NULL}'") if _includes_equal(comparison) else NEVER
+    return perhaps(f"{target.key} = '{OBJECT}'") if kind == values.OBJECT else NEVER
 
 
 def _includes_equal(comparison: Comparison) -> bool:
@@ -90,10 +77,10 @@ def _includes_equal(comparison: Comparison) -> bool:
 
 def _compare_number(clause: Compare, target: Target, bindings: Bindings) -> Bounds:
     if not isinstance(clause.operand, Slot) and is_nan(clause.operand):
-        return exactly(f"{target.kind} = {NAN}") if _includes_equal(clause.comparison) else NEVER
+        return exactly(f"{target.key} = '{NAN}'") if _includes_equal(clause.comparison) else NEVER
     sign = _SIGNS[clause.comparison]
     parameter = bindings.parameter(clause.operand, numeric, "numeric")
-    return exactly(f"{target.number} {sign} {parameter} AND {target.kind} = {NUMBER}")
+    return exactly(f"{target.number} {sign} {parameter} AND {target.key} = '{NUMBER}'")
 
 
 def numeric(number: float | Decimal) -> Decimal:
@@ -103,17 +90,24 @@ def numeric(number: float | Decimal) -> Decimal:
     return Decimal(number)
 
 
-def _compare_text(clause: Compare, target: Target, own: int, bindings: Bindings) -> str:
-    """Return a comparison of the whole text, which is quick, and of what an index holds.
+def _compare_text(clause: Compare, target: Target, letter: str, bindings: Bindings) -> str:
+    """Return a comparison of the whole text, which is quick, and of the key, which an index holds.
 
     Where there is no index, PostgreSQL looks at the parts in this order for every document.
     """
-    short = bindings.parameter(clause.operand, beginning_of, "text")
-    full = bindings.parameter(clause.operand, text_of, "text")
-    return (
-        f"{target.full} {_SIGNS[clause.comparison]} {full} AND {target.kind} = {own}"
-        f" AND {target.prefix} {_INCLUSIVE[clause.comparison]} {short}"
-    )
+    comparison = clause.comparison
+    full = f"{target.full} {_SIGNS[comparison]} {bindings.parameter(clause.operand, text_of, 'text')}"
+    key = f"{target.key} {_INCLUSIVE[comparison]} {bindings.parameter(clause.operand, key_of, 'text')}"
+    if comparison is Comparison.EQ:
+        return f"{full} AND {key}"
+    if comparison in (Comparison.GT, Comparison.GTE):
+        return f"{full} AND {key} AND {target.key} < '{beyond(letter)}'"
+    return f"{full} AND {key} AND {target.key} >= '{letter}'"
+
+
+def beyond(text: str) -> str:
+    """Return the least text after all that begin with one."""
+    return text[:-1] + chr(ord(text[-1]) + 1)
 
 
 def text_of(value: Any) -> str:
@@ -124,9 +118,10 @@ def text_of(value: Any) -> str:
     return text
 
 
-def beginning_of(value: Any) -> str:
-    """Return the beginning of the text that a value is stored as."""
-    return text_of(value)[:LENGTH]
+def key_of(value: Any) -> str:
+    """Return the key of a string, a date or of binary data."""
+    text, kind = text_of(value), rank(value)
+    return STRING + text[:LENGTH] if kind == values.STRING else text[1 : LENGTH + 1]
 
 
 def membership(clause: In, target: Target, bindings: Bindings) -> Bounds:
@@ -138,10 +133,10 @@ def membership(clause: In, target: Target, bindings: Bindings) -> Bounds:
         return any_of([condition(each, target, bindings) for each in equal])
     if operands.kind == values.NUMBER:
         listed = bindings.parameter(operands, _numerics, "numeric[]")
-        return exactly(f"{target.number} = ANY({listed}) AND {target.kind} = {NUMBER}")
-    short = bindings.parameter(operands, _prefixes, "text[]")
+        return exactly(f"{target.number} = ANY({listed}) AND {target.key} = '{NUMBER}'")
     full = bindings.parameter(operands, _texts, "text[]")
-    return exactly(f"{target.full} = ANY({full}) AND {target.kind} = {STRING} AND {target.prefix} = ANY({short})")
+    keys = bindings.parameter(operands, _keys, "text[]")
+    return exactly(f"{target.full} = ANY({full}) AND {target.key} = ANY({keys})")
 
 
 def _numerics(numbers: Sequence[int]) -> list[Decimal]:
@@ -152,8 +147,8 @@ def _texts(texts: Sequence[str]) -> list[str]:
     return [text_of(each) for each in texts]
 
 
-def _prefixes(texts: Sequence[str]) -> list[str]:
-    return [beginning_of(each) for each in texts]
+def _keys(texts: Sequence[str]) -> list[str]:
+    return [key_of(each) for each in texts]
 
 
 def has_type(clause: HasType, target: Target, bindings: Bindings) -> Bounds:
@@ -172,13 +167,17 @@ def _of_type(name: str, target: Target) -> str:
         "long": f"{whole} AND NOT {small}",
         "double": f"{is_number} AND strpos({text}, '.') > 0 OR left({text}, 2) = '{MARK}i' OR {text} = '{MARK}ef'",
         "decimal": f"left({text}, 2) = '{MARK}n' OR {text} = '{MARK}ed'",
-        "string": f"{target.kind} = {STRING}",
-        "object": f"{target.kind} = {OBJECT}",
+        "string": _begins(target.key, STRING),
+        "object": f"{target.key} = '{OBJECT}'",
         "array": "FALSE",
-        "binData": f"{target.kind} = {BYTES}",
-        "bool": f"{target.kind} BETWEEN {FALSE} AND {TRUE}",
-        "date": f"{target.kind} = {TIME}",
+        "binData": _begins(target.key, LETTERS[values.BINARY]),
+        "bool": f"{target.key} BETWEEN '{FALSE}' AND '{TRUE}'",
+        "date": _begins(target.key, LETTERS[values.DATE]),
     }[name]
+
+
+def _begins(key: str, letter: str) -> str:
+    return f"{key} >= '{letter}' AND {key} < '{beyond(letter)}'"
 
 
 def matches(clause: Matches, target: Target, bindings: Bindings) -> Bounds:
@@ -186,15 +185,13 @@ def matches(clause: Matches, target: Target, bindings: Bindings) -> Bounds:
 
     Otherwise PostgreSQL finds the strings, those with the prefix that the pattern begins with, and Python decides.
     """
-    is_string = f"{target.kind} = {STRING}"
     prefix = prefix_of(clause.pattern)
     if prefix is None:
-        return perhaps(is_string)
+        return perhaps(_begins(target.key, STRING))
     begin, is_all = prefix
-    found = begin[:LENGTH]
-    least = bindings.parameter(found, str, "text")
-    beyond = bindings.parameter(found[:-1] + chr(ord(found[-1]) + 1), str, "text")
-    sql = f"{is_string} AND {target.prefix} >= {least} AND {target.prefix} < {beyond}"
+    found = STRING + begin[:LENGTH]
+    least, most = (bindings.parameter(each, str, "text") for each in (found, beyond(found)))
+    sql = f"{target.key} >= {least} AND {target.key} < {most}"
     if is_all:
         return exactly(f"{sql} AND starts_with({target.text}, {bindings.parameter(begin, str, 'text')})")
     return perhaps(sql)
@@ -204,7 +201,7 @@ def modulo(clause: Modulo, target: Target, bindings: Bindings) -> Bounds:
     """Return whether a number has that remainder."""
     divisor = bindings.parameter(clause.divisor, Decimal, "numeric")
     remainder = bindings.parameter(clause.remainder, Decimal, "numeric")
-    return exactly(f"{target.kind} = {NUMBER} AND trunc({target.number}) % {divisor} = {remainder}")
+    return exactly(f"{target.key} = '{NUMBER}' AND trunc({target.number}) % {divisor} = {remainder}")
 
 
 _CONDITIONS: dict[type, Callable[[Any, Target, Bindings], Bounds]] = {
@@ -223,4 +220,4 @@ def condition(clause: OneValue, target: Target, bindings: Bindings) -> Bounds:
 
 def is_array(target: Target) -> str:
     """Return whether a value is an array, or an array lies on the way to it."""
-    return f"{target.kind} = {ARRAY}"
+    return f"{target.key} = '{ARRAY}'"

@@ -1,8 +1,8 @@
-"""SQL expressions for a value within a document: class, number and text, which together sort as MongoDB sorts.
+"""SQL expressions for a value within a document: key, number and text, which together sort as MongoDB sorts.
 
-The class of a value is a number (`NULL`, `NUMBER` and so on below); that of a number has its value in the second
-expression, that of a string, a date or of binary data its first characters in the third. Where an array lies on the
-way to the end of a path, the class is that of an array. Indexes are made of these expressions, to the letter.
+The key is a text that begins with the letter of the value's class, as the keys of `_id`s do; that of a string, a date
+or of binary data goes on with its first characters. A number has its value in the second expression. Where an array
+lies on the way to the end of a path, the key is that of an array. Indexes are made of these expressions, to the letter.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from aats_core.query.filters import Path
 from aats_core.storage.stored_form import MARK
 from aats_store_postgres.codec import BINARY, DATE, DECIMAL, INFINITY
 from aats_store_postgres.codec import NAN as NAN_TAG
+from aats_store_postgres.identity import LETTERS, NAN
 
-NULL, NAN, NUMBER, STRING, OBJECT, ARRAY, BYTES, FALSE, TRUE, TIME = 10, 19, 20, 30, 40, 50, 60, 70, 71, 80
-
-CLASSES = {values.STRING: STRING, values.BINARY: BYTES, values.DATE: TIME}
-"""The classes of values that are compared by their text."""
+NULL, NUMBER, STRING = LETTERS[values.NULL], LETTERS[values.NUMBER], LETTERS[values.STRING]
+OBJECT, ARRAY = LETTERS[values.OBJECT], LETTERS[values.ARRAY]
+FALSE, TRUE = f"{LETTERS[values.BOOLEAN]}0", f"{LETTERS[values.BOOLEAN]}1"
+"""The keys of values that have no others, and what those of strings begin with."""
 
 _CONTROL = re.compile("[\x01-\x1f]")
 
 LENGTH = 200
-"""So many characters of a text stand in an index."""
+"""So many characters of a text stand in a key."""
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -34,9 +35,8 @@ class Target(msgspec.Struct, frozen=True):
 
     json: str
     text: str
-    kind: str
+    key: str
     number: str
-    prefix: str
     ways: tuple[str, ...]
     """Whether arrays lie on the way to it, each a condition."""
 
@@ -47,8 +47,8 @@ class Target(msgspec.Struct, frozen=True):
 
     @property
     def order(self) -> tuple[str, ...]:
-        """What to sort by; an index over the value has the first three."""
-        return (self.kind, self.number, self.prefix, self.full)
+        """What to sort by; an index over the value has the first two."""
+        return (self.key, self.number, self.full)
 
 
 @lru_cache(maxsize=4096)
@@ -66,26 +66,24 @@ def target_of(value: str) -> Target:
 
 
 def _target(json: str, text: str, arrays: list[str]) -> Target:
-    tag = f"substr({text}, 2, 1)"
-    tagged = (
-        f"CASE WHEN left({text}, 1) <> '{MARK}' THEN {STRING} WHEN {tag} IN ('{DECIMAL}', '{INFINITY}') THEN {NUMBER}"
-        f" WHEN {tag} = '{NAN_TAG}' THEN {NAN} WHEN {tag} = '{BINARY}' THEN {BYTES} WHEN {tag} = '{DATE}' THEN {TIME}"
-        f" ELSE {STRING} END"
+    is_tagged, tag = f"starts_with({text}, '{MARK}')", f"substr({text}, 2, 1)"
+    string = f"'{STRING}' || left({text}, {LENGTH})"
+    of_tagged = (
+        f"CASE WHEN {tag} IN ('{DECIMAL}', '{INFINITY}') THEN '{NUMBER}' WHEN {tag} = '{NAN_TAG}' THEN '{NAN}'"
+        f" WHEN {tag} IN ('{BINARY}', '{DATE}') THEN substr({text}, 2, {LENGTH}) ELSE {string} END"
     )
-    kind = (
-        f"CASE jsonb_typeof({json}) WHEN 'string' THEN {tagged} WHEN 'number' THEN {NUMBER}"
-        f" WHEN 'object' THEN {OBJECT} WHEN 'array' THEN {ARRAY}"
-        f" WHEN 'boolean' THEN CASE WHEN {json} = 'true' THEN {TRUE} ELSE {FALSE} END ELSE {NULL} END"
+    key = (
+        f"CASE jsonb_typeof({json}) WHEN 'string' THEN CASE WHEN {is_tagged} THEN {of_tagged} ELSE {string} END"
+        f" WHEN 'number' THEN '{NUMBER}' WHEN 'object' THEN '{OBJECT}' WHEN 'array' THEN '{ARRAY}'"
+        f" WHEN 'boolean' THEN CASE {text} WHEN 'true' THEN '{TRUE}' ELSE '{FALSE}' END ELSE '{NULL}' END"
     )
     if arrays:
-        kind = f"CASE WHEN {' OR '.join(arrays)} THEN {ARRAY} ELSE {kind} END"
+        key = f"CASE WHEN {' OR '.join(arrays)} THEN '{ARRAY}' ELSE {key} END"
     number = (
         f"(CASE WHEN jsonb_typeof({json}) = 'number' THEN {json}::numeric"
-        f" WHEN jsonb_typeof({json}) = 'string' AND left({text}, 1) = '{MARK}' AND {tag} IN ('{DECIMAL}', '{INFINITY}')"
-        f" THEN substr({text}, 3)::numeric END)"
+        f" WHEN {is_tagged} AND {tag} IN ('{DECIMAL}', '{INFINITY}') THEN substr({text}, 3)::numeric END)"
     )
-    prefix = f"(CASE WHEN jsonb_typeof({json}) = 'string' THEN left({text}, {LENGTH}) END COLLATE \"C\")"
-    return Target(json, text, f"({kind})", number, prefix, tuple(arrays))
+    return Target(json, text, f'(({key}) COLLATE "C")', number, tuple(arrays))
 
 
 def literal(text: str) -> str:

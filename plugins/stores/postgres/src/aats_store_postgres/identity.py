@@ -24,11 +24,12 @@ LETTERS = {
     values.NUMBER: "n",
     values.STRING: "s",
     values.OBJECT: "t",
+    values.ARRAY: "u",
     values.BINARY: "v",
     values.BOOLEAN: "w",
     values.DATE: "x",
 }
-"""What the key of an `_id` begins with, by its class."""
+"""What a key begins with, by the class of its value; no `_id` is an array."""
 
 NAN = "e"
 MOST_BYTES = 2000

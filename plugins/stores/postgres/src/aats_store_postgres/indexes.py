@@ -10,12 +10,12 @@ from aats_core.storage.collection import check_schema, extended
 from aats_core.store import Schema
 from aats_store_postgres import unique
 from aats_store_postgres.catalog import Catalog, Collection
-from aats_store_postgres.expressions import ARRAY, is_expressible, target_at
+from aats_store_postgres.expressions import is_expressible, target_at
 from aats_store_postgres.layout import locking
 from aats_store_postgres.session import Session
 
-_MOST_FIELDS = 10
-"""Fields of one index: each takes three of the 32 columns that PostgreSQL allows."""
+_MOST_FIELDS = 16
+"""Fields of one index: each takes two of the 32 columns that PostgreSQL allows."""
 
 
 def check(name: str, schema: Schema) -> None:
@@ -59,20 +59,20 @@ async def make(session: Session, old: Collection, new: Collection) -> None:
 
 
 async def _make_ordered(session: Session, old: Collection, new: Collection) -> None:
-    """Make B-trees of the class, number and text of each field, and over the arrays of the first an inverted index."""
+    """Make B-trees of the key and number of each field, and over the arrays at the first an inverted index."""
     for number, index in enumerate(new.schema.indexes):
         if index.text or number < len(old.schema.indexes):
             continue
         columns = [
             f"{expression} {'DESC' if direction < 0 else 'ASC'}"
             for path, direction in index.fields.items()
-            for expression in target_at(tuple(path.split("."))).order[:3]
+            for expression in target_at(tuple(path.split("."))).order[:2]
         ]
         await session.run(f"CREATE INDEX ix{new.id}_{number} ON {new.table} ({', '.join(columns)})")
         first = target_at(tuple(next(iter(index.fields)).split(".")))
         await session.run(
             f"CREATE INDEX ix{new.id}_{number}_array ON {new.table} USING gin ({first.json} jsonb_path_ops)"
-            f" WHERE {first.kind} = {ARRAY}"
+            f" WHERE jsonb_typeof({first.json}) = 'array'"
         )
 
 

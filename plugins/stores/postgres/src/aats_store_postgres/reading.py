@@ -118,7 +118,7 @@ def _unordered(collection: Collection, query: Query, order: Order) -> str:
         if path == _ID:
             where = "id >= 't' AND id < 'u'"
         else:
-            where = f"{target_at(path).kind} IN ({OBJECT}, {ARRAY})"
+            where = f"{target_at(path).key} IN ('{OBJECT}', '{ARRAY}')"
             if not collection.has_index_on(path):
                 where = f"({query.where(collection)}) AND {where}"
         checks.append(f"EXISTS (SELECT 1 FROM {collection.table} WHERE {where})")

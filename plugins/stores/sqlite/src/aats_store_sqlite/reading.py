@@ -10,12 +10,14 @@ import apsw
 
 from aats_core.query import Context, run_pipeline, sorted_by
 from aats_core.query.filters import Path
-from aats_core.query.pipelines import Count
+from aats_core.query.pipelines import Count, Group
+from aats_core.storage.groups import grouping_of
 from aats_core.storage.queries import Beginning, Order
 from aats_core.storage.stored_form import MARK
 from aats_core.store import Document
 from aats_store_sqlite.catalog import Collection
 from aats_store_sqlite.codec import ARRAY, OBJECT, STRING, decode
+from aats_store_sqlite.grouping import grouped
 from aats_store_sqlite.keys import is_expressible, key_at, rest_at
 from aats_store_sqlite.queries import Query
 
@@ -105,7 +107,12 @@ def aggregate(
     if isinstance(first, Count):
         number = count(connection, collection, query)
         return run_pipeline([{first.name: number}] if number else [], rest[1:], context)
+    grouping = grouping_of(first, is_expressible) if isinstance(first, Group) else None
     with snapshot(connection):
+        if grouping is not None and collection is not None:
+            groups = grouped(connection, collection, query, grouping)
+            if groups is not None:
+                return run_pipeline(groups, rest[1:], context)
         found = find(connection, collection, query, order=begin.order, limit=begin.limit, skip=begin.skip)
         return run_pipeline(found, rest, context)
 
