@@ -20,6 +20,8 @@ from aats_store_postgres import PostgresStore
 from aats_store_sqlite import SqliteStore
 from rounds import show
 from store_peers import (
+    AS_WRITTEN,
+    JSONB_ONLY,
     Calls,
     Row,
     Way,
@@ -41,7 +43,10 @@ ROUNDS, ROWS = 7, 10_000
 
 
 class Bench(NamedTuple):
-    """A store: its server, if it has one, the ways to it, ours first, and what each call may cost beside the driver."""
+    """A store: its server, if it has one, and the ways to it: ours, the driver, a mapper, and perhaps others.
+
+    `target` is what each of our calls may cost beside the driver.
+    """
 
     server: type[Service] | None
     ways: dict[str, Way]
@@ -58,8 +63,9 @@ STORES = {
         PostgresServer,
         {
             "aats": aats(PostgresStore, "dsn"),
-            "asyncpg": with_asyncpg,
+            "asyncpg": with_asyncpg(AS_WRITTEN),
             "SQLAlchemy": with_sqlalchemy("postgresql+asyncpg"),
+            "asyncpg, JSONB only": with_asyncpg(JSONB_ONLY),
         },
         "<= 1.2",
     ),
@@ -135,8 +141,8 @@ def main(names: list[str]) -> None:
 
 
 def _measure(name: str, bench: Bench, url: str) -> None:
-    ours, driver, mapper = bench.ways
-    peers = {driver: bench.target, mapper: "< 1"}
+    ours, driver, mapper, *others = bench.ways
+    peers = {driver: bench.target, mapper: "< 1", **dict.fromkeys(others, "(none)")}
     for case in CASES:
         figures = asyncio.run(compare(bench, url, case))
         for index, unit in enumerate(("µs of CPU a call", "µs a call")):

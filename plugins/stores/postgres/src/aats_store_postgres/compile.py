@@ -154,7 +154,7 @@ class _Documents(_Scope):
         """Return whether an array holds a value that JSON compares as MongoDB does, which an index may tell."""
         if isinstance(clause, Compare) and clause.comparison is Comparison.EQ and kind_of(clause.operand) in _CONTAINED:
             parameter = self._bindings.parameter(clause.operand, json_of, "jsonb")
-            return exactly(f"{target.json} @> {parameter} AND jsonb_typeof({target.json}) = 'array'")
+            return exactly(f"{target.json} @> {parameter} AND {target.holds_array}")
         return None
 
 

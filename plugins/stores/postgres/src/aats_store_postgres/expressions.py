@@ -29,6 +29,12 @@ _CONTROL = re.compile("[\x01-\x1f]")
 LENGTH = 200
 """So many characters of a text stand in a key."""
 
+_UNCLEAR = f"{{{', '.join(str(ord(first)) for first in f'-0123456789[{{tf{MARK}')}, 0}}"
+"""With what characters a text may begin of which not even that tells that its value is a string.
+
+Most strings begin with others; then there is no need for their type, which is what costs most to find out.
+"""
+
 
 class Target(msgspec.Struct, frozen=True):
     """A value in a row: its JSON, its text, and the expressions made of these."""
@@ -37,6 +43,8 @@ class Target(msgspec.Struct, frozen=True):
     text: str
     key: str
     number: str
+    holds_array: str
+    """Whether the value is an array, none lying on the way to it: what an index over elements is about."""
     ways: tuple[str, ...]
     """Whether arrays lie on the way to it, each a condition."""
 
@@ -66,24 +74,26 @@ def target_of(value: str) -> Target:
 
 
 def _target(json: str, text: str, arrays: list[str]) -> Target:
-    is_tagged, tag = f"starts_with({text}, '{MARK}')", f"substr({text}, 2, 1)"
+    is_tagged, tag, first = f"starts_with({text}, '{MARK}')", f"substr({text}, 2, 1)", f"ascii({text})"
     string = f"'{STRING}' || left({text}, {LENGTH})"
     of_tagged = (
         f"CASE WHEN {tag} IN ('{DECIMAL}', '{INFINITY}') THEN '{NUMBER}' WHEN {tag} = '{NAN_TAG}' THEN '{NAN}'"
         f" WHEN {tag} IN ('{BINARY}', '{DATE}') THEN substr({text}, 2, {LENGTH}) ELSE {string} END"
     )
     key = (
-        f"CASE jsonb_typeof({json}) WHEN 'string' THEN CASE WHEN {is_tagged} THEN {of_tagged} ELSE {string} END"
+        f"CASE WHEN {first} <> ALL ('{_UNCLEAR}') THEN {string} ELSE CASE jsonb_typeof({json})"
+        f" WHEN 'string' THEN CASE WHEN {is_tagged} THEN {of_tagged} ELSE {string} END"
         f" WHEN 'number' THEN '{NUMBER}' WHEN 'object' THEN '{OBJECT}' WHEN 'array' THEN '{ARRAY}'"
-        f" WHEN 'boolean' THEN CASE {text} WHEN 'true' THEN '{TRUE}' ELSE '{FALSE}' END ELSE '{NULL}' END"
+        f" WHEN 'boolean' THEN CASE {text} WHEN 'true' THEN '{TRUE}' ELSE '{FALSE}' END ELSE '{NULL}' END END"
     )
     if arrays:
         key = f"CASE WHEN {' OR '.join(arrays)} THEN '{ARRAY}' ELSE {key} END"
     number = (
-        f"(CASE WHEN jsonb_typeof({json}) = 'number' THEN {json}::numeric"
-        f" WHEN {is_tagged} AND {tag} IN ('{DECIMAL}', '{INFINITY}') THEN substr({text}, 3)::numeric END)"
+        f"(CASE WHEN {first} = ANY ('{_UNCLEAR}') THEN CASE WHEN jsonb_typeof({json}) = 'number' THEN {json}::numeric"
+        f" WHEN {is_tagged} AND {tag} IN ('{DECIMAL}', '{INFINITY}') THEN substr({text}, 3)::numeric END END)"
     )
-    return Target(json, text, f'(({key}) COLLATE "C")', number, tuple(arrays))
+    holds_array = f"{first} = {ord('[')} AND jsonb_typeof({json}) = 'array'"
+    return Target(json, text, f'(({key}) COLLATE "C")', number, holds_array, tuple(arrays))
 
 
 def literal(text: str) -> str:

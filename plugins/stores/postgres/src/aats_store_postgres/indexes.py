@@ -72,7 +72,7 @@ async def _make_ordered(session: Session, old: Collection, new: Collection) -> N
         first = target_at(tuple(next(iter(index.fields)).split(".")))
         await session.run(
             f"CREATE INDEX ix{new.id}_{number}_array ON {new.table} USING gin ({first.json} jsonb_path_ops)"
-            f" WHERE jsonb_typeof({first.json}) = 'array'"
+            f" WHERE {first.holds_array}"
         )
 
 
