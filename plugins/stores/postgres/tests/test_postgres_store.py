@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from aats_store_postgres import PostgresStore
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from aats_core.errors import Conflict, DuplicateKey, InvalidDocument, InvalidQuery, SchemaMismatch, StateTooNew
 from aats_core.message import new_id
-from aats_core.query import Context, matcher, parse_filter, parse_pipeline, run_pipeline, sorted_by
+from aats_core.query import matcher, parse_filter, sorted_by
 from aats_core.query.values import sort_key
 from aats_core.store import GraphStore, Index, Insert, KeyValueStore, Put, RecordStore, Relation, Require, Schema
-from aats_core.testing import strategies
 
 NASTY = (
     "'; DROP TABLE aats.collections; --",
@@ -133,73 +131,6 @@ class TestNothingIsCode:
             PostgresStore.Settings(db_schema=wrong)
 
 
-class TestPipelines:
-    def test_groups_are_those_of_the_evaluator_whatever_the_values(self, opened: Any) -> None:
-        fields = st.fixed_dictionaries(
-            {"_id": st.sampled_from((None, "$a", "$b.c"))},
-            optional={
-                "n": st.just({"$sum": 1}),
-                "sum": st.just({"$sum": "$b"}),
-                "mean": st.just({"$avg": "$b"}),
-                "least": st.just({"$min": "$b"}),
-                "most": st.just({"$max": "$a"}),
-                "count": st.just({"$count": {}}),
-            },
-        )
-        plain = st.fixed_dictionaries(
-            {}, optional={"a": st.sampled_from((None, "x", "y", 1, 2, True, 2**62)), "b": st.integers(-5, 2**62)}
-        )
-        cases = st.tuples(st.lists(st.one_of(strategies.documents(), plain), max_size=5), fields)
-        self._agree(opened, cases.map(lambda case: (case[0], [{"$group": case[1]}])))
-
-    def test_a_pipeline_that_begins_in_the_database_goes_on_in_python(self, opened: Any) -> None:
-        stages = st.lists(
-            st.one_of(
-                strategies.filters().map(lambda each: {"$match": each}),
-                st.integers(0, 2).map(lambda number: {"$skip": number}),
-                st.integers(1, 3).map(lambda number: {"$limit": number}),
-                st.just({"$sort": {"n": -1}}),
-                st.just({"$unwind": "$a"}),
-                st.just({"$addFields": {"z": {"$type": "$a"}}}),
-            ),
-            max_size=4,
-        ).map(lambda each: [{"$sort": {"_id": 1}}, *each, {"$count": "n"}])
-        self._agree(opened, st.tuples(st.lists(strategies.documents(), max_size=4), stages))
-
-    def _agree(self, opened: Any, cases: Any) -> None:
-        with asyncio.Runner() as runner:
-            context = opened()
-            store = runner.run(context.__aenter__())
-            records, name = offered(store, RecordStore), f"pipes_{new_id()}"
-
-            async def check(documents: list[Any], pipeline: Any) -> None:
-                await records.delete(name, {})
-                numbered = [{"_id": number, "n": number, **each} for number, each in enumerate(documents)]
-                await records.insert(name, *numbered)
-                wanted = run_pipeline(numbered, parse_pipeline(pipeline), Context(datetime.now(UTC), lambda *_: []))
-                found = await records.aggregate(name, pipeline)
-                assert sorted(map(sort_key, found)) == sorted(map(sort_key, wanted)), (documents, pipeline)
-
-            rules = settings(max_examples=100, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-            try:
-                rules(given(cases)(lambda case: runner.run(check(*case))))()
-            finally:
-                runner.run(context.__aexit__(None, None, None))
-
-    def test_lookups_ask_the_database_while_the_loop_runs_also_within_a_transaction(self, opened: Any) -> None:
-        async def scenario(records: Any, _: Any) -> None:
-            name, other = f"left_{new_id()}", f"right_{new_id()}"
-            await records.insert(name, {"_id": 1, "k": "x"}, {"_id": 2, "k": "y"})
-            lookup = {"from": other, "localField": "k", "foreignField": "k", "as": "found"}
-            facet = [{"$facet": {"all": [{"$sort": {"_id": 1}}, {"$lookup": lookup}]}}]
-            async with records.transaction() as inside:
-                await inside.insert(other, {"_id": 3, "k": "y"})
-                ((result),) = await inside.aggregate(name, facet)
-            assert [each["found"] for each in result["all"]] == [[], [{"_id": 3, "k": "y"}]]
-
-        run(scenario, opened)
-
-
 class TestQueries:
     def test_an_index_is_used_for_equality_ranges_order_and_elements(self, opened: Any) -> None:
         async def scenario(records: Any, store: Any) -> None:
@@ -218,6 +149,20 @@ class TestQueries:
                 plan = await _plan_of(records, store, name, wanted, options)
                 assert "Index Scan" in plan, plan
                 assert "Seq Scan" not in plan.split("SubPlan")[0].split("InitPlan")[0], plan
+
+        run(scenario, opened)
+
+    def test_an_index_goes_to_what_is_asked_for_and_not_through_all_of_its_class(self, opened: Any) -> None:
+        async def scenario(records: Any, store: Any) -> None:
+            name = f"pages_{new_id()}"
+            await records.ensure(name, Schema(indexes=(Index({"a": 1}), Index({"n": 1}))))
+            await records.insert(name, *({"a": f"value {number:06}", "n": number} for number in range(5000)))
+            await store.native.execute(f"ANALYZE {await _table(store, name)}")
+            for wanted in ({"a": "value 004321"}, {"n": 4321}, {"a": {"$gt": "value 004998"}}, {"n": {"$lt": 2}}):
+                plan = await _plan_of(records, store, name, wanted, {}, "ANALYZE, BUFFERS, TIMING OFF")
+                execution = plan.partition("Planning:")[0]
+                pages = max(map(int, re.findall(r"(?:hit|read)=(\d+)", execution)))
+                assert pages < 15, plan
 
         run(scenario, opened)
 
@@ -319,7 +264,7 @@ async def _table(store: PostgresStore, name: str) -> str:
     )
 
 
-async def _plan_of(records: Any, store: Any, name: str, filter: Any, options: Any) -> str:
+async def _plan_of(records: Any, store: Any, name: str, filter: Any, options: Any, told: str = "COSTS") -> str:
     from aats_store_postgres.session import Session
 
     seen: list[tuple[str, Any]] = []
@@ -333,7 +278,7 @@ async def _plan_of(records: Any, store: Any, name: str, filter: Any, options: An
         patch.setattr(Session, "fetch", fetch)
         await records.find(name, filter, **options)
     sql, arguments = seen[-1]
-    return "\n".join(row[0] for row in await store.native.fetch(f"EXPLAIN {sql}", *arguments))
+    return "\n".join(row[0] for row in await store.native.fetch(f"EXPLAIN ({told}) {sql}", *arguments))
 
 
 class TestSeveralClients:
