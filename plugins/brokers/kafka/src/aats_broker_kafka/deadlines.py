@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -18,6 +18,14 @@ class Deadlines(Generic[T]):
         self._items: dict[T, float] = {}
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        """Return of how many items the time is running."""
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[T]:
+        """Iterate over these items, which must not change meanwhile."""
+        return iter(self._items)
 
     def __contains__(self, item: T) -> bool:
         """Tell whether an item's time is running."""

@@ -50,6 +50,11 @@ class Source(Protocol):
 class KafkaDelivery(Delivery):
     """A message that a consumer holds until it is settled or the lease is over."""
 
+    consumer: KafkaSubscription
+    """Who holds it, among whose `leases` it is as long as that may settle it."""
+    mine: Entry
+    """The message in the partition, where this client owns that: only the group that handed it out asks for it."""
+
     def __init__(
         self,
         source: Source,
@@ -66,16 +71,9 @@ class KafkaDelivery(Delivery):
         self.offset = offset
         self.message = message
         self.attempt = attempt
-        self._entry = entry
         self.taken = False
-        self.held = False
-        self.consumer: KafkaSubscription
-
-    @property
-    def mine(self) -> Entry:
-        """The message in the partition that this client owns; only the group that handed it out asks for it."""
-        assert self._entry is not None
-        return self._entry
+        if entry is not None:
+            self.mine = entry
 
     async def ack(self) -> None:
         """Return once it is stored that the message is handled; does nothing once the lease is lost."""
@@ -95,14 +93,9 @@ class KafkaDelivery(Delivery):
 
     async def extend(self) -> None:
         """Start the lease again; does nothing once it is lost."""
-        if self.held:
+        if self in self.consumer.leases:
             self.consumer.leases.renew(self)
             await self.source.extend(self)
-
-    def hold(self, consumer: KafkaSubscription) -> None:
-        """Begin the lease."""
-        self.consumer, self.held = consumer, True
-        consumer.leases.add(self)
 
     def drop(self) -> None:
         """Take the message from its consumer: it is not its any longer."""
@@ -110,16 +103,14 @@ class KafkaDelivery(Delivery):
 
     def expire(self) -> None:
         """Take the message, whose lease is over, from its consumer."""
-        if self._release():
-            self.source.expired(self, taken=self.taken)
+        self.consumer.forget(self)
+        self.source.expired(self, taken=self.taken)
 
     def _release(self) -> bool:
-        if not self.held:
-            return False
-        self.held = False
-        self.consumer.leases.discard(self)
-        self.consumer.forget(self)
-        return True
+        held = self.consumer.leases.discard(self)
+        if held:
+            self.consumer.forget(self)
+        return held
 
 
 class KafkaSubscription(Subscription):
@@ -142,7 +133,6 @@ class KafkaSubscription(Subscription):
         self._ahead = 0
         self._last = 0.0
         self._buffer: deque[KafkaDelivery] = deque()
-        self._held: dict[KafkaDelivery, None] = {}
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def __aenter__(self) -> Self:
@@ -172,7 +162,8 @@ class KafkaSubscription(Subscription):
         """Wait for the next message; the iteration ends once the subscription has been left."""
         if not self._entered:
             raise BrokerError("a subscription has to be entered with `async with` before it delivers anything")
-        self._ahead = min(2 * self._ahead + 1, self._prefetch) if self._loop.time() - self._last < QUICK else 0
+        now = self._loop.time()
+        self._ahead = min(2 * self._ahead + 1, self._prefetch) if now - self._last < QUICK else 0
         while not self._buffer:
             if not self._open or self._joined is None:
                 raise StopAsyncIteration
@@ -184,7 +175,8 @@ class KafkaSubscription(Subscription):
             except asyncio.CancelledError:
                 self._pass_on(future)
                 raise
-        self._last = self._loop.time()
+            now = self._loop.time()
+        self._last = now
         delivery = self._buffer.popleft()
         delivery.taken = True
         if self._joined is not None and 2 * len(self._buffer) <= self._ahead:
@@ -194,13 +186,13 @@ class KafkaSubscription(Subscription):
     @property
     def want(self) -> int:
         """How many messages it can be handed now."""
-        room = self._prefetch - len(self._held) - self._coming
+        room = self._prefetch - len(self.leases) - self._coming
         return min(room, len(self._waiting) + self._ahead - len(self._buffer) - self._coming)
 
     @property
     def holding(self) -> bool:
         """Whether it holds any message."""
-        return bool(self._held) or self._coming > 0
+        return len(self.leases) + self._coming > 0
 
     def expect(self) -> None:
         """Keep room for a message that is about to come."""
@@ -216,8 +208,8 @@ class KafkaSubscription(Subscription):
         if not self._open:
             delivery.source.untaken(delivery)
             return
-        delivery.hold(self)
-        self._held[delivery] = None
+        delivery.consumer = self
+        self.leases.add(delivery)
         self._buffer.append(delivery)
         while self._waiting:
             future = self._waiting.popleft()
@@ -227,7 +219,6 @@ class KafkaSubscription(Subscription):
 
     def forget(self, delivery: KafkaDelivery) -> None:
         """Make room for another message."""
-        self._held.pop(delivery, None)
         if not delivery.taken:
             self._buffer.remove(delivery)
         if self._joined is not None:
@@ -235,7 +226,7 @@ class KafkaSubscription(Subscription):
 
     async def give_back_all(self) -> None:
         """Give back everything, in no order: what was handed out counts, what only lay here does not."""
-        for delivery in list(self._held):
+        for delivery in list(self.leases):
             delivery.drop()
             if delivery.taken:
                 try:
