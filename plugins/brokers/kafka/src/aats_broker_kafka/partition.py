@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import math
 import time
-from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from aats_broker_kafka.driver import TopicPartition
@@ -106,16 +105,14 @@ class Partition:
         self.mine = True
         self.leaving = False
         """Whether it is about to go to another client: nothing more is handed out."""
-        self._read: deque[int] = deque()
         self.top = max(self.marks, default=offset - 1)
         """The last message that may have a mark."""
         self._cost = SPLIT * len(self.marks) + len(note)
         self._since = 0
 
     def add(self, entry: Entry) -> None:
-        """Keep a message that was read."""
+        """Keep a message that was read, after all before it."""
         self.open[entry.offset] = entry
-        self._read.append(entry.offset)
 
     def settle(self, entry: Entry) -> None:
         """Forget a message: it is done with."""
@@ -135,9 +132,7 @@ class Partition:
     @property
     def committed(self) -> int:
         """The offset before which all is settled."""
-        while self._read and self._read[0] not in self.open:
-            self._read.popleft()
-        return self._read[0] if self._read else self.position
+        return next(iter(self.open), self.position)
 
     def has_room(self) -> bool:
         """Tell whether the note can take another mark, however the messages in hand are settled."""
