@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Coroutine
 from typing import Any
 
 from aats_broker_kafka.committer import Committer
@@ -21,16 +21,13 @@ log = logging.getLogger(__name__)
 
 
 class Desk:
-    """Settles the messages of one group's own partitions; `press` is told when there is room for more of them."""
+    """Settles the messages of one group's own partitions."""
 
-    def __init__(
-        self, settings: KafkaSettings, queue: Queue, committer: Committer, letters: Letters, press: Callable[[], None]
-    ) -> None:
+    def __init__(self, settings: KafkaSettings, queue: Queue, committer: Committer, letters: Letters) -> None:
         self._settings = settings
         self._queue = queue
         self._committer = committer
         self._letters = letters
-        self._press = press
         self.tasks: set[asyncio.Task[None]] = set()
 
     def ack(self, delivery: KafkaDelivery) -> Awaitable[None]:
@@ -93,7 +90,6 @@ class Desk:
         if entry.part.mine:
             entry.delivery = None
             self._queue.settle(entry)
-            self._press()
         return self._committer.done(entry.part)
 
     def take_back(self, entry: Entry, *, delay: float = 0.0, reason: str) -> asyncio.Task[None] | None:
@@ -120,7 +116,6 @@ class Desk:
                 await asyncio.sleep(BACKOFF)
         if entry.part.mine:
             self._queue.settle(entry)
-            self._press()
             await self._committer.soon((entry.part,))
 
     async def _in_time(self, work: asyncio.Task[None]) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import itertools
 import logging
-from collections import deque
 from collections.abc import Iterable, Iterator
 
 from aats_broker_kafka.committer import Committer
@@ -52,7 +51,7 @@ class Group(Owner):
         self._reader = Reader(self._driver, self._take)
         self.membership = Membership(site.settings, name, pattern, self, plain=site.driver, joining=self._driver)
         self._committer = Committer(self.membership, site.settings.timeout, self.wake)
-        self.desk = Desk(site.settings, self.queue, self._committer, site.letters, self._press)
+        self.desk = Desk(site.settings, self.queue, self._committer, site.letters)
         self._runners: list[asyncio.Task[None]] = []
         self._loop = asyncio.get_running_loop()
         self._woken = self._stopped = False
@@ -209,13 +208,14 @@ class Group(Owner):
 
     def _admit(self, part: Partition, record: Record, value: bytes, mark: int) -> None:
         try:
-            message, due, fault = decode(value), _due(record), ""
+            message, due, fault = decode(value), _due(record) if record.headers else 0.0, ""
         except (InvalidPayload, ValueError) as error:
             message, due, fault = Message("unreadable", {"base64": base64.b64encode(value).decode()}), 0.0, str(error)
         entry = Entry(part, record.offset, message, record.timestamp, len(value) + 500)
         entry.key = None if record.key is None else record.key.decode(errors="replace")
-        entry.due, entry.attempts = max(due, part.due(record.offset)), mark >> 2
-        entry.suspect = bool(mark & HELD)
+        entry.due = max(due, part.due(record.offset))
+        if mark:
+            entry.attempts, entry.suspect = mark >> 2, bool(mark & HELD)
         if mark & LENT:
             entry.lent = "?"
             self.desk.keep_lent(entry)
@@ -252,6 +252,7 @@ class Group(Owner):
 
     def _hand_out(self) -> None:
         self._woken = False
+        self._press()
         if self._behind or self._stopped or self._watching():
             return
         batch: list[tuple[Entry, Taker]] = []
@@ -297,21 +298,16 @@ class Group(Owner):
         return True
 
     def _takers(self) -> Iterator[Taker]:
-        """Return who is next to be handed a message, taking turns, for as long as there is one to be had."""
+        """Return who is next to be handed a message, taking turns; other clients are asked after our own."""
         if self.consumers:
             self.consumers.append(self.consumers.pop(0))
-        turns = deque((consumer, consumer.want) for consumer in self.consumers)
-        while len(self.queue) and turns:
-            consumer, want = turns.popleft()
-            if want > 0:
-                turns.append((consumer, want - 1))
-                yield consumer
-        while len(self.queue) and (peer := self.site.peers.hungry(self)):
-            yield peer
+        wants = [itertools.repeat(consumer, max(0, consumer.want)) for consumer in self.consumers]
+        turns = itertools.chain.from_iterable(itertools.zip_longest(*wants))
+        return itertools.chain(filter(None, turns), iter(lambda: self.site.peers.hungry(self), None))
 
     async def _deliver(self, batch: list[tuple[Entry, Taker]]) -> None:
         parts = {entry.part for entry, _ in batch}
-        if any(entry.attempts > 1 for entry, _ in batch):
+        if max([entry.attempts for entry, _ in batch]) > 1:
             await self._committer.soon(parts)
         else:
             await self._committer.sent(parts)
@@ -335,6 +331,4 @@ class Group(Owner):
 
 def _due(record: Record) -> float:
     """Return the time before which a record is not delivered."""
-    if not record.headers:
-        return 0.0
     return next((float(value or b"") for name, value in record.headers if name == NOT_BEFORE), 0.0)

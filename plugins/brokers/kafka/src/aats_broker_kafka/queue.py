@@ -37,7 +37,7 @@ class Queue:
         self._behind: dict[tuple[str, str], deque[Entry]] = {}
 
     def add(self, entry: Entry, *, ready: bool) -> None:
-        """Add a message that was read; one that is not `ready` waits for nothing, but is somebody's already."""
+        """Add a message that was read, without saying so; one that is not `ready` is somebody's already."""
         self.count += 1
         self.bytes += entry.size
         entry.part.add(entry)
@@ -46,8 +46,10 @@ class Queue:
             behind.append(entry)
             if len(behind) > 1:
                 return
-        if ready:
+        if ready and entry.due:
             self.release(entry)
+        elif ready:
+            self.put_back(entry)
 
     def release(self, entry: Entry) -> None:
         """Make a message ready that waits for none of its key, at its time."""
