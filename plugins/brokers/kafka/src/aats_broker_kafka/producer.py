@@ -48,6 +48,8 @@ class Producer:
         self._learning: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._turn = 0
+        self._until = 0.0
+        """Until when what is asked for in this turn of the event loop may take."""
         self._woken = self._closed = False
         self._why = ""
 
@@ -62,10 +64,9 @@ class Producer:
         """Write one record; what is returned raises `BrokerUnavailable` where that takes longer than the timeout."""
         if self._closed:
             raise BrokerUnavailable(f"{topic}: the broker is closed")
-        confirmed: asyncio.Future[None] = self._loop.create_future()
-        until = self._loop.time() + self._settings.timeout
-        self._new[topic].append(Outgoing(value, key, headers or [], until, confirmed))
         self._wake()
+        confirmed: asyncio.Future[None] = self._loop.create_future()
+        self._new[topic].append(Outgoing(value, key, headers or [], self._until, confirmed))
         return confirmed
 
     async def close(self) -> None:
@@ -95,6 +96,7 @@ class Producer:
     def _wake(self) -> None:
         if not self._woken:
             self._woken = True
+            self._until = self._loop.time() + self._settings.timeout
             self._loop.call_soon(self._look)
 
     def _look(self) -> None:
