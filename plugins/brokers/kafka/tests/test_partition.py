@@ -86,8 +86,8 @@ def test_when_messages_are_due_is_read_from_the_note_until_they_are_handed_out()
 
     for part in (after, again):
         for entry, delay in ((soon, 60), (late, 86_400), (unread, 30)):
-            assert 0 <= part.due(entry.offset) - now - delay <= 0.11
-        assert not any(part.due(entry.offset) for entry in (handed, over, settled))
+            assert 0 <= part.delayed.get(entry.offset, 0.0) - now - delay <= 0.11
+        assert not any(part.delayed.get(entry.offset, 0.0) for entry in (handed, over, settled))
         assert part.marks.keys() >= {unread.offset, handed.offset, over.offset, settled.offset}
 
 

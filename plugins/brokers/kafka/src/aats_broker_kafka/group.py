@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import itertools
 import logging
 from collections.abc import Iterable, Iterator
@@ -19,7 +18,7 @@ from aats_broker_kafka.reader import Reader
 from aats_broker_kafka.site import Site
 from aats_broker_kafka.subscription import KafkaDelivery, KafkaSubscription
 from aats_core.errors import BrokerError, BrokerUnavailable, InvalidPayload
-from aats_core.message import Message, decode
+from aats_core.message import decode, unreadable
 
 log = logging.getLogger(__name__)
 
@@ -210,10 +209,10 @@ class Group(Owner):
         try:
             message, due, fault = decode(value), _due(record) if record.headers else 0.0, ""
         except (InvalidPayload, ValueError) as error:
-            message, due, fault = Message("unreadable", {"base64": base64.b64encode(value).decode()}), 0.0, str(error)
+            message, due, fault = unreadable(value), 0.0, str(error)
         entry = Entry(part, record.offset, message, record.timestamp, len(value) + 500)
         entry.key = None if record.key is None else record.key.decode(errors="replace")
-        entry.due = max(due, part.due(record.offset))
+        entry.due = max(due, part.delayed.get(record.offset, 0.0)) if part.delayed else due
         if mark:
             entry.attempts, entry.suspect = mark >> 2, bool(mark & HELD)
         if mark & LENT:

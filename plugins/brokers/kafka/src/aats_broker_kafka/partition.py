@@ -100,8 +100,8 @@ class Partition:
         self.end = end
         """Where the partition ended when it was taken over: until there is read, more urgent messages may come."""
         self.open: dict[int, Entry] = {}
-        self.marks, self._delayed = decode_note(offset, note)
-        """Marks of messages not yet read again."""
+        self.marks, self.delayed = decode_note(offset, note)
+        """Marks of messages not yet read again, and the times before which some are not handed out again."""
         self.mine = True
         self.leaving = False
         """Whether it is about to go to another client: nothing more is handed out."""
@@ -123,11 +123,7 @@ class Partition:
 
     def delay(self, entry: Entry, due: float) -> None:
         """Hand a message out no sooner than at a time, in Unix seconds, which the next note has to hold."""
-        entry.due = self._delayed[entry.offset] = due
-
-    def due(self, offset: int) -> float:
-        """Return the time before which a message is not handed out again; 0 where it was given back without one."""
-        return self._delayed.get(offset, 0.0)
+        entry.due = self.delayed[entry.offset] = due
 
     @property
     def committed(self) -> int:
@@ -162,7 +158,7 @@ class Partition:
         if run and last:
             _put(data, run, last)
         self._cost, self._since = len(data) + SPLIT * handed, 0
-        if self._delayed:
+        if self.delayed:
             self._put_times(data, first)
         return base64.b64encode(data).decode()
 
@@ -170,10 +166,10 @@ class Partition:
         now = time.time()
         open_still = {
             offset: due
-            for offset, due in self._delayed.items()
+            for offset, due in self.delayed.items()
             if due > now and (offset in self.open or offset >= self.position)
         }
-        self._delayed = open_still
+        self.delayed = open_still
         if open_still:
             _put(data, 0, 0)
         for offset, due in sorted(open_still.items()):
