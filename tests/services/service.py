@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -16,6 +18,9 @@ POLL = 0.02
 """Seconds between two looks whether a server answers."""
 
 LOG_LINES = 30
+
+PORTS = range(20_000, 32_768)
+"""Linux gives connections ports from 32768 on, and might give one of them that of a server which is down."""
 
 
 class ServiceError(Exception):
@@ -129,8 +134,9 @@ class Service(ABC):
 
 
 def free_port() -> int:
-    """Return a loopback port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a loopback port that nobody listens on, and that no connection is given while a server is down."""
+    while True:
+        port = secrets.choice(PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
