@@ -23,9 +23,9 @@ from tests.services.fixtures import refuse
 from tests.services.kafka import KafkaCluster, KafkaServer
 from tests.services.proxy import FaultProxy
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 PROBES = range(1_000_000, 1_000_030)
 
 

@@ -19,10 +19,10 @@ from tests.services.brokers import make_broker
 from tests.services.fixtures import refuse
 from tests.services.kafka import KafkaCluster, KafkaServer
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
 LOAD = 10.0
-PATIENCE = 60.0
+PATIENCE = 180.0
 PROBES = 1_000_000
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +15,10 @@ from tests.services.service import Service, free_port
 CLUSTER = "MkU3OEVBNTcwNTJENDM2Qk"
 USER, PASSWORD = "ada", "correct-horse"
 """Whom the SASL listeners know, by SCRAM-SHA-512."""
+
+NUMBER = 42
+FIND_COORDINATOR = struct.pack(">ihhih4sh4s", 20, 10, 0, NUMBER, 4, b"test", 4, b"test")
+"""The request for the coordinator of a group: size, kind, version, number, and the names of client and group."""
 
 JAVA = ["java", "-Xmx320m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dlog4j2.level=WARN"]
 
@@ -28,7 +33,7 @@ class KafkaServer(Service):
     """
 
     name = "kafka"
-    patience: ClassVar[float] = 60.0
+    patience: ClassVar[float] = 100.0
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
@@ -40,6 +45,7 @@ class KafkaServer(Service):
         """The ports of all controllers, by node."""
         self.extra: dict[str, object] = {}
         """More of its configuration."""
+        self._coordinates = False
 
     @classmethod
     def missing(cls) -> str:
@@ -98,10 +104,12 @@ class KafkaServer(Service):
         }
 
     def answers(self) -> bool:
-        """Ask for the API versions; a correlation id comes back once the broker serves."""
+        """Ask who coordinates a group; until there is one for the first time, which takes long, it does not answer."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
-            connection.sendall(bytes.fromhex("0000000e 0012 0000 0000002a 000474657374".replace(" ", "")))
-            return connection.recv(8)[4:8] == bytes.fromhex("0000002a")
+            connection.sendall(FIND_COORDINATOR)
+            _, number, code = struct.unpack(">iih", connection.recv(10).ljust(10, b"\xff"))
+        self._coordinates |= code == 0
+        return self._coordinates and number == NUMBER
 
     def address(self, port: int) -> str:
         """Return the bootstrap address."""
