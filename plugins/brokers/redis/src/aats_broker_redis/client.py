@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
+from hiredis import Reader
 
 from aats_broker_redis.delivery import Fetched, Place
 from aats_broker_redis.lasting import ended, lasting
@@ -46,19 +47,28 @@ class Chunk(NamedTuple):
 
 
 class Take(NamedTuple):
-    """A consumer's wish for messages; where it is `unsure`, for those that an answer it did not get had."""
+    """A consumer's wish for messages, which has a number, and whether an earlier one waits for its wake-up.
+
+    Where it is `unsure`, the wish is for those messages that an answer or a wake-up it did not get had.
+    """
 
     group: str
     consumer: str
     most: int
+    number: int
+    waits: bool
     unsure: bool
 
 
 class Taken(NamedTuple):
-    """Messages, each with its stream; none where the server does not know the consumer; when to ask again."""
+    """Messages, each with its stream; none where the server does not know the consumer.
+
+    Else when to ask again, and whether the wish `waits` for a wake-up now.
+    """
 
     entries: list[Fetched] | None
     due: float | None = None
+    waits: bool = False
 
 
 class Client:
@@ -75,6 +85,7 @@ class Client:
         self._settling: Batcher[Operation, None] = Batcher(self._settle)
         self._taking: Batcher[Take, Taken] = Batcher(self._take)
         self._waker = Waker(self.link, f"{root}wake:{self.id}", wake=self._wake, wake_all=self._wake_all)
+        self._reader = Reader()
         self._beat_wanted = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -123,10 +134,10 @@ class Client:
         self._consumers[consumer.id] = consumer
         consumer.seen(began + self.lease)
 
-    async def leave(self, consumer: RedisSubscription, unread: Sequence[Place]) -> None:
-        """Take a consumer away; where the server is away too, it does that by itself after a lease."""
+    async def leave(self, consumer: RedisSubscription, tried: Sequence[Place]) -> None:
+        """Take a consumer away, with what it tried; where the server is away too, it does that itself after a lease."""
         with suppress(BrokerError):
-            await self.link.run("leave", consumer.group, consumer.id, _pack(unread), until=self.until())
+            await self.link.run("leave", consumer.group, consumer.id, _pack(tried), until=self.until())
         self._consumers.pop(consumer.id, None)
 
     def beat_now(self) -> None:
@@ -140,12 +151,15 @@ class Client:
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
 
-    def _wake(self, consumer: str) -> None:
-        if consumer in self._consumers:
-            self._consumers[consumer].want()
+    def _wake(self, message: bytes) -> None:
+        self._reader.feed(message)
+        consumer, number, *found = self._reader.gets()
+        if woken := self._consumers.get(consumer.decode()):
+            woken.wake(int(number), _fetched(found))
 
     def _wake_all(self) -> None:
         for consumer in self._consumers.values():
+            consumer.doubt()
             consumer.look()
 
     async def _publish(self, chunks: list[Chunk]) -> list[BaseException | None]:
@@ -222,6 +236,10 @@ def _taken(answer: list[Any]) -> Taken:
     if not answer:
         return Taken(None)
     if isinstance(answer[0], int):
-        return Taken([], answer[0] / 1000 if answer[0] >= 0 else None)
+        return Taken([], answer[0] / 1000 if answer[0] >= 0 else None, bool(answer[-1]))
+    return Taken(_fetched(answer))
+
+
+def _fetched(answer: list[Any]) -> list[Fetched]:
     levels, entries = answer[::2], answer[1::2]
-    return Taken([(level.decode(), entry) for level, found in zip(levels, entries, strict=True) for entry in found])
+    return [(level.decode(), entry) for level, found in zip(levels, entries, strict=True) for entry in found]

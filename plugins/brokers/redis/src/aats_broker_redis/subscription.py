@@ -46,6 +46,9 @@ class RedisSubscription(Subscription):
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._wanted = asyncio.Event()
         self._unsure = False
+        self._number = 0
+        self._wishes: set[int] = set()
+        """The numbers of the wishes that may wait for a wake-up, which brings messages."""
         self._fetching: asyncio.Task[None] | None = None
         self._returning: asyncio.Task[None] | None = None
         self._lease_timer: asyncio.TimerHandle | None = None
@@ -85,7 +88,7 @@ class RedisSubscription(Subscription):
         for task in (self._fetching, self._returning):
             if task is not None:
                 await asyncio.wait({task})
-        await self._client.leave(self, [place(*fetched) for fetched in self._fetched])
+        await self._client.leave(self, [*self._held, *self._returns])
         self._fetched.clear()
         self._held.clear()
 
@@ -109,8 +112,8 @@ class RedisSubscription(Subscription):
         if delivery.place not in self._held:
             return
         await self._client.settle((verb, self.group, *delivery.place, *details))
-        if self._held.pop(delivery.place, None) is not None:
-            self.look()
+        if self._held.pop(delivery.place, None) is not None and not self._wishes:
+            self.look()  # there was no room before
 
     def extend(self, delivery: RedisDelivery) -> None:
         """Start the lease of a delivery again."""
@@ -123,6 +126,22 @@ class RedisSubscription(Subscription):
         if self._fetching is None and self._open and self._waiters:
             self._fetching = asyncio.create_task(self._fetch())
         self._wanted.set()
+
+    def wake(self, number: int, brought: list[Fetched]) -> None:
+        """Take what was handed out for a wish that waited; one that was given up has been told that otherwise."""
+        if number in self._wishes:
+            self._wishes.discard(number)
+            self._fetched.extend(brought)
+            if brought:
+                self._arrived()
+            else:
+                self.want()
+
+    def doubt(self) -> None:
+        """Ask next for all that was handed out, as an answer or a wake-up may have been lost."""
+        self._unsure = True
+        self._number += 1
+        self._wishes.clear()
 
     def seen(self, until: float) -> None:
         """Note that the server counts on this consumer until that time of the event loop, at least."""
@@ -142,10 +161,12 @@ class RedisSubscription(Subscription):
         self._fetched.clear()
         self._held.clear()
         self._returns.clear()
-        self._unsure = False
+        self.doubt()
 
     def _hand_out(self, now: float) -> RedisDelivery | None:
         level, entry = self._fetched.popleft()
+        if not self._fetched:
+            self.look()
         try:
             delivery = RedisDelivery(self, level, entry, now + self._client.lease)
         except (InvalidPayload, LookupError, ValueError) as error:
@@ -186,16 +207,23 @@ class RedisSubscription(Subscription):
                 try:
                     await self._take(room)
                 except Exception as error:  # noqa: BLE001 - logged, and tried again
-                    self._unsure = True
+                    self.doubt()
                     self._wanted.set()
                     await self._rest_after(error)
 
     async def _take(self, room: int) -> None:
-        known = {*self._held, *self._returns}
-        taken = await self._client.take(Take(self.group, self.id, room, self._unsure))
+        known, unsure, waits = {*self._held, *self._returns}, self._unsure, bool(self._wishes)
+        self._number = number = self._number + 1
+        if not unsure:
+            self._wishes.add(number)
+        taken = await self._client.take(Take(self.group, self.id, room, number, waits, unsure))
+        if number != self._number:
+            self._wanted.set()  # in doubt since then, so that what came is asked for again
+            return
+        self._wishes &= {number} if taken.waits else set() if taken.entries else self._wishes - {number}
         if taken.entries is None:
             self._client.beat_now()
-        elif self._unsure:
+        elif unsure:
             self._unsure = False
             self._fetched.extend(one for one in taken.entries if place(*one) not in known)
             self.want()

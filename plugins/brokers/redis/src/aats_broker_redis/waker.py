@@ -23,7 +23,9 @@ class Waker:
     `wake` is called with each message; `wake_all` each time it begins to listen, for what it did not hear before.
     """
 
-    def __init__(self, link: Link, channel: str, *, wake: Callable[[str], None], wake_all: Callable[[], None]) -> None:
+    def __init__(
+        self, link: Link, channel: str, *, wake: Callable[[bytes], None], wake_all: Callable[[], None]
+    ) -> None:
         self._link = link
         self._channel = channel
         self._wake = wake
@@ -56,4 +58,4 @@ class Waker:
                 self.listening.set()
                 self._wake_all()
             elif message["type"] == "message":
-                self._wake(message["data"].decode())
+                self._wake(message["data"])

@@ -9,7 +9,8 @@
 --   later:<group>        a sorted set of messages that have to wait, by the time at which they are due,
 --   busy:<group>         a hash that counts the unsettled messages of each lane, which is a topic with a key,
 --   lane:<group>\0<lane> a list of the messages behind the first one of a lane,
---   levels:<group>       a hash of the streams that exist, consumers:<group> and idle:<group> are sets of consumers,
+--   levels:<group>       a hash of the streams that exist, consumers:<group> is a set of consumers,
+--   idle:<group>         a hash of the consumers that wait, each with its last wish and how many messages it may get,
 --   dead:<topic>         a stream of dead letters.
 -- What moves is written to its new place before it leaves the old one, so that running out of memory loses nothing.
 
@@ -20,16 +21,60 @@ local clock = call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local PRIORITIES = 9
 
-local woken, made = {}, {}
+local HANDED = 65536 -- bytes of messages that may lie in the output of the connection for wake-ups
 
--- Let as many idle consumers of each group look as messages became ready.
+local woken, made, bytes = {}, {}, {}
+
+local function levels(group)
+    return call('HKEYS', root .. 'levels:' .. group)
+end
+
+-- Hand out the most urgent messages of a group; returns their level and them, or nothing where none is ready. One that
+-- was delivered before may be what killed its consumer: it goes alone, so that it takes no other with it into another
+-- attempt.
+local function hand_out(group, consumer, count)
+    local exists = {}
+    for _, level in ipairs(levels(group)) do exists[level] = true end
+    for priority = 1, PRIORITIES do
+        for _, kind in ipairs({'r', 'p'}) do
+            local level = kind .. priority
+            if exists[level] then
+                local stream, most = root .. level .. ':' .. group, kind == 'r' and 1 or count
+                local found = call('XREADGROUP', 'GROUP', 'g', consumer, 'COUNT', most, 'STREAMS', stream, '>')
+                if found then return level, found[1][2] end
+            end
+        end
+    end
+end
+
+-- Write nested lists of strings as an answer of the server is written.
+local function written(value)
+    if type(value) ~= 'table' then return '$' .. #value .. '\r\n' .. value .. '\r\n' end
+    local parts = {'*' .. #value .. '\r\n'}
+    for _, part in ipairs(value) do parts[#parts + 1] = written(part) end
+    return table.concat(parts)
+end
+
+-- Hand messages that became ready to idle consumers, as many to each; those of a client that is gone are passed over.
+-- What is too large for that they fetch themselves.
 local function wake()
     for group, count in pairs(woken) do
+        local idle = root .. 'idle:' .. group
         while count > 0 do
-            local consumer = call('SPOP', root .. 'idle:' .. group)
+            local consumer, wish = unpack(call('HRANDFIELD', idle, 1, 'WITHVALUES'))
             if not consumer then break end
-            local client = string.match(consumer, '^[^.]+')
-            if call('PUBLISH', root .. 'wake:' .. client, consumer) > 0 then count = count - 1 end
+            local share = math.ceil(count / call('HLEN', idle))
+            call('HDEL', idle, consumer)
+            local channel = root .. 'wake:' .. string.match(consumer, '^[^.]+')
+            if call('PUBSUB', 'NUMSUB', channel)[2] > 0 then
+                local number, room = string.match(wish, '(%d+) (%d+)')
+                local level, entries
+                if (bytes[group] or 0) <= HANDED then
+                    level, entries = hand_out(group, consumer, math.min(share, tonumber(room)))
+                end
+                call('PUBLISH', channel, written({consumer, number, level, entries}))
+                count = count - (entries and #entries or 1)
+            end
         end
     end
 end
@@ -46,6 +91,7 @@ local function ready(group, entry)
     end
     call('XADD', stream, '*', 'm', entry.m, 't', entry.t, 'k', entry.k, 'a', entry.a)
     woken[group] = (woken[group] or 0) + 1
+    bytes[group] = (bytes[group] or 0) + #entry.m
 end
 
 -- Put a message into its stream, or among those for later.
@@ -130,10 +176,6 @@ local function give_back(group, level, id, delay, reason)
     remove(group, level, id)
 end
 
-local function levels(group)
-    return call('HKEYS', root .. 'levels:' .. group)
-end
-
 -- Forget a group with all that waits for it.
 local function destroy(group)
     for _, lane in ipairs(call('HKEYS', root .. 'busy:' .. group)) do
@@ -152,11 +194,12 @@ local function destroy(group)
     end
 end
 
--- Take a consumer away and give back what it holds, or end its group where that is its own.
-local function leave(group, consumer, reason)
+-- Take a consumer away and give back what it holds, or end its group where that is its own. Where `tried` is known, what
+-- is not in it was not handed out, and counts as not delivered.
+local function leave(group, consumer, reason, tried)
     call('ZREM', root .. 'alive', consumer .. ' ' .. group)
     call('SREM', root .. 'consumers:' .. group, consumer)
-    call('SREM', root .. 'idle:' .. group, consumer)
+    call('HDEL', root .. 'idle:' .. group, consumer)
     if call('SISMEMBER', root .. 'ephemeral', group) == 1 and call('SCARD', root .. 'consumers:' .. group) == 0 then
         return destroy(group)
     end
@@ -164,7 +207,15 @@ local function leave(group, consumer, reason)
         local stream = root .. level .. ':' .. group
         local pending = call('XPENDING', stream, 'g', '-', '+', 1000, consumer)
         while #pending > 0 do
-            for _, one in ipairs(pending) do give_back(group, level, one[1], 0, reason) end
+            for _, one in ipairs(pending) do
+                local entry = tried and not tried[level .. one[1]] and held(group, level, one[1])
+                if entry then
+                    ready(group, entry)
+                    remove(group, level, one[1])
+                else
+                    give_back(group, level, one[1], 0, reason)
+                end
+            end
             pending = call('XPENDING', stream, 'g', '-', '+', 1000, consumer)
         end
         call('XGROUP', 'DELCONSUMER', stream, 'g', consumer)

@@ -1,9 +1,10 @@
 #!lua flags=allow-oom
 -- Hand out messages to consumers.
--- ARGV: a packed list of {group, consumer, count, unsure}
+-- ARGV: a packed list of {group, consumer, count, number of the wish, whether an earlier one waits, unsure}
 -- Returns for each {level, entries, ...}, a group's messages of one priority; all that the consumer has already where
--- it is unsure; {milliseconds until one is due or -1} where nothing is ready, and the consumer is woken when something
--- is; and nothing where the consumer is not registered, or not any more.
+-- it is unsure; {milliseconds until one is due or -1, 1} where nothing is ready, and the consumer is woken with that
+-- number when something is; {-1, 0} where the wake-up for the earlier wish is on its way; and nothing where the consumer
+-- is not registered, or not any more.
 
 -- Move what is due into the streams.
 local function move_due(group)
@@ -29,31 +30,22 @@ local function repeated(group, consumer)
             answer[#answer + 1] = entries
         end
     end
-    if #answer == 0 then return {0} end
+    if #answer == 0 then return {0, 0} end
     return answer
 end
 
--- A message that was delivered before may be what killed its consumer: it is handed out alone, so that it takes no
--- other with it into another attempt.
-local function take(group, consumer, count, unsure)
+local function take(group, consumer, count, number, waits, unsure)
     if not call('ZSCORE', root .. 'alive', consumer .. ' ' .. group) then return {} end
+    local idle = root .. 'idle:' .. group
+    local waited = call('HDEL', idle, consumer) == 1
     if unsure then return repeated(group, consumer) end
+    if waits and not waited then return {-1, 0} end
     move_due(group)
-    local exists = {}
-    for _, level in ipairs(levels(group)) do exists[level] = true end
-    for priority = 1, PRIORITIES do
-        for _, kind in ipairs({'r', 'p'}) do
-            local level = kind .. priority
-            if exists[level] then
-                local stream, most = root .. level .. ':' .. group, kind == 'r' and 1 or count
-                local found = call('XREADGROUP', 'GROUP', 'g', consumer, 'COUNT', most, 'STREAMS', stream, '>')
-                if found then return {level, found[1][2]} end
-            end
-        end
-    end
-    call('SADD', root .. 'idle:' .. group, consumer)
+    local level, entries = hand_out(group, consumer, count)
+    if level then return {level, entries} end
+    call('HSET', idle, consumer, number .. ' ' .. count)
     local first = call('ZRANGE', root .. 'later:' .. group, 0, 0, 'WITHSCORES')[2]
-    return {first and math.max(0, first - now) or -1}
+    return {first and math.max(0, first - now) or -1, 1}
 end
 
 local answers = {}
