@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -18,7 +17,8 @@ _CONTROL = "\\u000"
 """How JSON writes the first control characters, of which some databases cannot hold all."""
 
 _SAFE_DEPTH = 90
-_STRINGS = frozenset({str})
+_PLAIN = frozenset({str, bool, type(None)})
+"""Types of which JSON has every value."""
 _encode_json = msgspec.json.Encoder().encode
 _decode_json = msgspec.json.Decoder().decode
 
@@ -49,12 +49,12 @@ class StoredForm(ABC):
 
     def encode(self, value: Any, place: str = "document") -> str:
         """Return the stored form of a value; raises `InvalidDocument`, naming the place, for what no store keeps."""
-        if _are_plain((value,), self._plain_below, 0):
+        if _is_plain(value, self._plain_below, 0):
             try:
                 text = _encode_json(value).decode()
             except UnicodeEncodeError:
                 text = MARK
-            if MARK not in text and _CONTROL not in text:
+            if MARK not in text and ("\\" not in text or _CONTROL not in text):
                 return text
         return _encode_json(self._tagged(normal(value, place))).decode()
 
@@ -84,24 +84,24 @@ class StoredForm(ABC):
         return self.restored(value) if kind is str else value
 
 
-def _are_plain(values: Iterable[Any], below: float, depth: int) -> bool:  # noqa: C901 - what all writes wait for
-    """Tell whether the encoder for JSON keeps all of these values, and what they hold, as they are."""
-    for value in values:
-        kind = value.__class__
-        if kind is str or kind is bool or value is None:
-            continue
-        if kind is int:
-            if not MIN_INT <= value <= MAX_INT:
+def _is_plain(value: Any, below: float, depth: int) -> bool:
+    """Tell whether the encoder for JSON keeps a value, and all that it holds, as it is: what all writes wait for."""
+    kind = value.__class__
+    if kind is dict:
+        for name in value:
+            if name.__class__ is not str:
                 return False
-        elif kind is float:
-            if not -below < value < below:
-                return False
-        elif depth > _SAFE_DEPTH:
-            return False
-        elif kind is dict:
-            if not {*map(type, value)} <= _STRINGS or not _are_plain(value.values(), below, depth + 1):
-                return False
-        elif (kind is not list and kind is not tuple) or not _are_plain(value, below, depth + 1):
+        values = value.values()
+    elif kind is list or kind is tuple:
+        values = value
+    elif kind is int:
+        return bool(MIN_INT <= value <= MAX_INT)
+    elif kind is float:
+        return bool(-below < value < below)
+    else:
+        return kind in _PLAIN
+    for each in values:
+        if each.__class__ not in _PLAIN and (depth > _SAFE_DEPTH or not _is_plain(each, below, depth + 1)):
             return False
     return True
 
