@@ -94,6 +94,21 @@ def test_what_sql_can_add_up_is_not_read(open_store: Any, read: list[str], value
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize(
+    "name", ["a'b", "') FROM x --", 'a"b', "a\\b", "?1", ":n", "a b", "[0]", "\2", "\U0010ffffn5", "'||id||'"]
+)
+def test_names_are_no_code(open_store: Any, name: str) -> None:
+    async def scenario() -> None:
+        async with open_store() as store:
+            await records_of(store).insert("things", {name: name, "n": 1}, {name: name, "n": 2}, {name: 7, "n": 4})
+            pipeline = [{"$group": {"_id": f"${name}", "n": {"$sum": "$n"}, "most": {"$max": f"${name}"}}}]
+            found = await records_of(store).aggregate("things", pipeline)
+            wanted = [{"_id": name, "n": 3, "most": name}, {"_id": 7, "n": 4, "most": 7}]
+            assert sorted(map(sort_key, found)) == sorted(map(sort_key, wanted))
+
+    asyncio.run(scenario())
+
+
 def test_a_sum_that_no_integer_holds(open_store: Any) -> None:
     async def scenario() -> None:
         async with open_store() as store:
