@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,6 +14,7 @@ from aats_core.effects import TaskEffects
 from aats_core.errors import EffectUnknown, InvalidPayload, TaskFailed
 from aats_core.handlers import Handler
 from aats_core.message import Message
+from aats_core.replica import CURRENT
 from aats_core.task import PROJECT_MANAGER, Outcome, TaskAssignment, TaskProgress
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ class Run(TaskContext):
         self.stop_reason = ""
         self.replica: Replica | None = None
         self.running: asyncio.Task[None] | None = None
+        self.began = 0.0
 
     @property
     def clock(self) -> Clock:  # type: ignore[override] # read-only here, and no handler replaces it
@@ -91,7 +94,8 @@ async def carry_out(run: Run, handler: Handler[Any] | None) -> tuple[Outcome, An
         return run.stop_as or Outcome.RETURNED, None, run.stop_reason
     if handler is None:
         return Outcome.REFUSED, None, f"{run.worker.host.name} does not run tasks of kind {assignment.kind!r}"
-    message = Message(assignment.kind, assignment.payload)
+    message = Message(assignment.kind, assignment.payload, correlation_id=run.id)
+    CURRENT.set(message)  # what the handler sends carries on the task's id
     timeout = asyncio.timeout(assignment.timeout)
     try:
         async with timeout:
@@ -151,7 +155,10 @@ def _plain(output: object) -> object:
     try:
         dump = getattr(output, "model_dump", None)
         plain = dump(mode="json") if dump is not None else msgspec.to_builtins(output, str_keys=True)
-        size = len(msgspec.json.encode(plain))
+        text = msgspec.json.encode(plain)
+        if b"null" in text and not _finite(plain):
+            raise ValueError("it holds NaN or an infinity, which JSON has no words for")
+        size = len(text)
     except Exception as error:
         raise InvalidPayload(f"the output cannot be stored: {error}") from error
     if size > OUTPUT_LIMIT:
@@ -160,3 +167,11 @@ def _plain(output: object) -> object:
             "write it to a file and return the file's path"
         )
     return plain
+
+
+def _finite(value: object) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        return all(map(_finite, value.values()))
+    return not isinstance(value, list | tuple) or all(map(_finite, value))

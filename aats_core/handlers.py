@@ -50,6 +50,8 @@ def _marker(handles: HandlerKind, name: str) -> Callable[[F], F]:
 
 C = TypeVar("C")
 
+_SCALARS = (bool, int, float, str)
+
 
 class Handler(Generic[C]):
     """A method with its schema: `call` fits the payload, runs the method and fits what it returns.
@@ -128,7 +130,8 @@ class Handler(Generic[C]):
             try:
                 payload = self._decode(payload) if payload.__class__ is msgspec.Raw else _convert(payload, accepts)
             except (ValueError, RecursionError) as error:
-                raise InvalidPayload(f"{self.name}: {_reason(error)}") from error
+                hint = f"; the payload itself is {self._parameter!r}" if self._exact in _SCALARS else ""
+                raise InvalidPayload(f"{self.name}: {_reason(error)}{hint}") from error
         return msgspec.structs.asdict(payload) if self._by_name else {self._parameter: payload}
 
 

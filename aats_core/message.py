@@ -49,7 +49,7 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
     Times are seconds since the Unix epoch; `priority` 1 is most urgent and 9 least. `payload` is a Python
     value, or, after `decode`, the undecoded JSON that `read` turns into a value. `correlation_id` is the id of
-    the message that a chain of messages began with; `reply_to` is where an answer goes.
+    the message, or of the task, that a chain of messages began with; `reply_to` is where an answer goes.
     """
 
     type: str

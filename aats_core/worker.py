@@ -32,7 +32,7 @@ log = logging.getLogger("aats.worker")
 HEARTBEATS_PER_LEASE = 3
 
 STOP_WITHIN = 10.0
-"""Seconds that a task has to end once it was told to stop; after that the team's end waits for it no longer."""
+"""Seconds that a handler has to end once it was told to stop; after that it is left to itself."""
 
 
 class Worker:
@@ -47,6 +47,7 @@ class Worker:
         self._waiting: deque[Run] = deque()
         self._busy: set[Replica] = set()
         self._unanswered: set[Run] = set()
+        self._deaf: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
         self._idle.set()
         self._hurried = False
@@ -96,11 +97,11 @@ class Worker:
     async def _end(self) -> None:
         """Wait until everything is answered for, but not for ever."""
         try:
-            async with asyncio.timeout(STOP_WITHIN):
+            async with asyncio.timeout(STOP_WITHIN + 1):
                 await self._idle.wait()
         except TimeoutError:
             late = ", ".join(run.id for run in self._unanswered)
-            log.error("%s: told to stop, %s did not end within %g s", self.host.name, late, STOP_WITHIN)
+            log.error("%s: nobody took the answer for %s", self.host.name, late)
 
     def status(self) -> WorkerStatus:
         """Return what the scheduler needs to know."""
@@ -164,6 +165,8 @@ class Worker:
 
     def _stop(self, run: Run, outcome: Outcome, reason: str) -> None:
         run.stop(outcome, reason)
+        if run.running is not None:
+            self.host.runtime.loop.call_later(STOP_WITHIN, self._abandon, run)
         if run in self._waiting:
             self._waiting.remove(run)
             self._begin(run, None)
@@ -178,28 +181,53 @@ class Worker:
     async def _run(self, run: Run) -> None:
         SUBJECT.set(run.subject)
         run.running = asyncio.current_task()
-        clock = run.clock
-        began = clock.monotonic()
+        run.began = run.clock.monotonic()
+        patience = None
+        if run.assignment.timeout is not None:
+            loop = self.host.runtime.loop
+            patience = loop.call_later(run.assignment.timeout + STOP_WITHIN, self._abandon, run)
         try:
             outcome, output, error = await carry_out(run, self.tasks.get(run.kind))
         finally:
-            run.running = None
-            if run.replica is not None:
-                self._busy.discard(run.replica)
-            if self._runs.get(run.id) is run:
-                del self._runs[run.id]
-            self.begin_waiting()
-        writes = run.writes if outcome is Outcome.DONE else ()
+            if patience is not None:
+                patience.cancel()
+            if run.running is not None:
+                self._release(run)
+        if run in self._unanswered:
+            await self._answer(run, outcome, output, error)
+
+    def _release(self, run: Run) -> None:
+        run.running = None
+        if run.replica is not None:
+            self._busy.discard(run.replica)
+        if self._runs.get(run.id) is run:
+            del self._runs[run.id]
+        self.begin_waiting()
+
+    def _abandon(self, run: Run) -> None:
+        """Answer for an attempt whose handler goes on although it was told to stop, and have its replica run others."""
+        if run.running is None:
+            return
+        self._deaf.add(run.running)
+        run.running.add_done_callback(self._deaf.discard)
+        self._release(run)
+        outcome = run.stop_as or Outcome.FAILED
+        why = run.stop_reason or f"no end after its timeout of {run.assignment.timeout:g} s"
+        error = f"{why}; its handler was told to stop {STOP_WITHIN:g} s ago and goes on"
+        log.error("%s, attempt %d: %s", run.id, run.attempt, error)
+        self.host.own(self._answer(run, outcome, None, error))
+
+    async def _answer(self, run: Run, outcome: Outcome, output: Any, error: str) -> None:
         result = TaskResult(
             run.plan,
             run.name,
             run.attempt,
             self.address,
             outcome,
-            clock.monotonic() - began,
+            run.clock.monotonic() - run.began,
             output,
             error,
-            writes,
+            run.writes if outcome is Outcome.DONE else (),
         )
         try:
             await self.tell(PROJECT_MANAGER, "task.result", result)

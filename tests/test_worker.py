@@ -95,6 +95,15 @@ class Hands(Agent):
         await ctx.report("on it")
         return [current_subject(), ctx.id, ctx.attempt, ctx.inputs]
 
+    @task("hands.tell")
+    async def tell(self, payload: Any) -> str:
+        """Return the correlation id that a message of this task has."""
+        return str(await self.request("hands", "origin"))
+
+    @on("origin")
+    async def origin(self, message: Message) -> str:
+        return message.correlation_id
+
     @on("open")
     async def open(self) -> None:
         self.gate.set()
@@ -176,6 +185,9 @@ class World:
     async def assign(self, name: str, kind: str, payload: Any = None, attempt: int = 1, **more: Any) -> None:
         order = TaskAssignment("p", name, f"hands.{kind}", payload, attempt, 30.0, **more)
         await self.runtime.send("hands", "task.assignment", order, sender=PROJECT_MANAGER)
+
+    def runs_still(self, id: str) -> int:
+        return sum(one.get_name() == id for one in asyncio.all_tasks())
 
     async def cancel(self, name: str, attempt: int = 1) -> None:
         await self.runtime.send("hands", "task.stop", TaskCancel("p", name, attempt, "not wanted"))
@@ -429,9 +441,71 @@ def test_a_task_that_will_not_end_holds_up_a_hurried_drain_only_for_so_long(monk
         await asyncio.sleep(0)
         world.worker.hurry()
         await drain
-        assert world.worker.running == ["p/t"]
-        await world.until(lambda: world.results)  # it is answered for all the same, late
-        assert world.results[0].outcome is Outcome.DONE
+        assert world.worker.running == []
+        await world.until(lambda: world.results)
+        assert [result.outcome for result in world.results] == [Outcome.RETURNED]
+        assert "goes on" in world.results[0].error
+        await world.until(lambda: not world.runs_still("p/t"))
+
+    World().run(body)
+
+
+def test_a_task_that_goes_on_after_its_timeout_fails_and_keeps_no_other_waiting(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("aats_core.worker.STOP_WITHIN", 0.05)
+
+    async def body(world: World) -> None:
+        await world.assign("deaf", "insist", 0.5, timeout=0.01)
+        await world.assign("next", "echo", 1)
+        await world.until(lambda: len(world.results) == 2)
+        results = {result.name: result for result in world.results}
+        assert {name: result.outcome for name, result in results.items()} == {
+            "deaf": Outcome.FAILED,
+            "next": Outcome.DONE,
+        }
+        assert "no end after its timeout of 0.01 s" in results["deaf"].error
+        assert "p/deaf, attempt 1" in caplog.text
+        await world.until(lambda: not world.runs_still("p/deaf"))
+
+    World(replicas=1).run(body)
+
+
+def test_what_ends_after_it_was_given_up_is_not_answered_for_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aats_core.worker.STOP_WITHIN", 0.01)
+
+    async def body(world: World) -> None:
+        await world.assign("late", "insist", 0.2, timeout=0.01)
+        await world.until(lambda: world.results)
+        await world.assign("late", "wait", attempt=2)
+        await world.until(lambda: world.runs_still("p/late") == 1)
+        assert world.worker.running == ["p/late"]
+        world.hands.gate.set()
+        await world.until(lambda: len(world.results) == 2)
+        assert [(result.attempt, result.outcome) for result in world.results] == [
+            (1, Outcome.FAILED),
+            (2, Outcome.DONE),
+        ]
+
+    World().run(body)
+
+
+def test_what_a_task_sends_carries_the_tasks_id() -> None:
+    async def body(world: World) -> None:
+        await world.assign("t", "tell")
+        await world.until(lambda: world.results)
+        assert world.results[0].output == "p/t"
+
+    World().run(body)
+
+
+@pytest.mark.parametrize("output", [float("nan"), [{"a": float("inf")}]])
+def test_an_output_that_json_has_no_words_for_is_refused(output: Any) -> None:
+    async def body(world: World) -> None:
+        await world.assign("t", "echo", output)
+        await world.until(lambda: world.results)
+        assert world.results[0].outcome is Outcome.REFUSED
+        assert "NaN" in world.results[0].error
 
     World().run(body)
 
