@@ -49,7 +49,7 @@ STOP_TIMEOUT = 30.0
 """Seconds that a part has to stop, an agent besides the team's grace time."""
 
 READ_TIMEOUT = 5.0
-"""Seconds that the project manager has, after a drain, to take in the last results."""
+"""Seconds that scheduler and project manager have for each part of theirs in a drain."""
 
 
 class Team:
@@ -221,11 +221,17 @@ class Team:
 
     async def _drain(self) -> None:
         self._draining = True
+        await self._ask(TASK_SCHEDULER, "scheduler.drain")
+        await self._ask(PROJECT_MANAGER, "assignments.end")
         async with asyncio.TaskGroup() as group:
             for worker in self._workers():
                 group.create_task(worker.drain(self._grace))
+        await self._ask(PROJECT_MANAGER, "inbox.read")
+
+    async def _ask(self, agent: str, type: str) -> None:
+        """Have an agent do its part in draining, where it still can."""
         try:
-            await self._runtime.request(PROJECT_MANAGER, "inbox.read", timeout=READ_TIMEOUT)
+            await self._runtime.request(agent, type, timeout=READ_TIMEOUT)
         except AatsError as error:
             log.warning("the last results may be lost, their tasks run again after a restart: %s", error)
 

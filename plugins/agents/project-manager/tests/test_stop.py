@@ -44,6 +44,24 @@ def test_a_store_that_does_not_take_it_in_time_holds_nobody_up_for_ever(play, ca
     play(scenario, grace=0.05)
 
 
+def test_once_assignments_end_those_before_are_on_their_way_and_no_other_follows(play) -> None:
+    async def scenario(office: Any) -> None:
+        plan = await office.submit(Task("a", "k"), Task("b", "k"))
+        office.gate.shut()
+        await office.manager.decided(SchedulerDecisions((Assign(plan, "a", 1, "w", 30.0),)))
+        ending = asyncio.ensure_future(office.ask(office.manager.end_assignments()))
+        await asyncio.sleep(0.01)
+        assert not ending.done()
+        office.gate.open()
+        await ending
+        assert office.assignments() == [("a", 1)]
+        await office.manager.decided(SchedulerDecisions((Assign(plan, "b", 1, "w", 30.0),)))
+        await office.rest()
+        assert await office.states(plan) == {"a": "running", "b": "ready"}
+
+    play(scenario)
+
+
 def test_it_answers_that_it_has_read_its_inbox(play) -> None:
     async def scenario(office: Any) -> None:
         assert await office.manager.inbox_read() is None

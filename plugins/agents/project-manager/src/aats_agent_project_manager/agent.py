@@ -339,6 +339,16 @@ class ProjectManager(Agent):
         except AatsError as error:
             log.warning("the result of %s/%s reaches no leader: %s", result.plan, result.name, error)
 
+    @on("assignments.end")
+    async def end_assignments(self) -> Any:
+        """Assign nothing any more; answers once every order to a worker is on its way."""
+        self._progress.draining = True
+        return asyncio.ensure_future(self._orders_sent()) if self._leadership.leads else None
+
+    async def _orders_sent(self) -> None:
+        await self._progress.durable(None)
+        await self._outbox.flush()
+
     @on("inbox.read")
     async def inbox_read(self) -> None:
         """Answer once all that was sent before has been taken in."""

@@ -35,22 +35,32 @@ class Outbox:
         self._words: list[Word] = []
         self._orders: list[tuple[str, str, TaskAssignment | TaskCancel]] = []
         self._added = asyncio.Event()
+        self._sent = asyncio.Event()
 
     def tell(self, word: Word) -> None:
         """Have the scheduler told."""
         self._words.append(word)
-        self._added.set()
+        self._hurry()
 
     def order(self, worker: str, order: TaskAssignment | TaskCancel, subject: str) -> None:
         """Have a worker told, at the wish of that subject."""
         self._orders.append((worker, subject, order))
-        self._added.set()
+        self._hurry()
 
     def plan_added(self, run: PlanRun) -> None:
         """Have the scheduler told of a whole plan."""
         ended = tuple(name for name, task in run.tasks.items() if task.state.ended)
         plan = run.record
         self.tell(PlanAdded(plan.id, plan.priority, plan.deadline, tuple(run.specs.values()), ended))
+
+    async def flush(self) -> None:
+        """Wait until everything added so far is sent."""
+        self._hurry()
+        await self._sent.wait()
+
+    def _hurry(self) -> None:
+        self._sent.clear()
+        self._added.set()
 
     async def run(self) -> None:
         """Send for as long as the project manager lives."""
@@ -66,6 +76,8 @@ class Outbox:
                     )
             if words:
                 await self._send(TASK_SCHEDULER, "scheduler.news", SchedulerNews(tuple(words)))
+            if not self._added.is_set():
+                self._sent.set()
 
     async def _send(self, receiver: str, type: str, payload: Any) -> None:
         try:

@@ -41,6 +41,7 @@ class Progress:
 
     def __init__(self, journal: Journal, outbox: Outbox, clock: Clock, hooks: Hooks) -> None:
         self.runs: dict[str, PlanRun] = {}
+        self.draining = False
         self._journal = journal
         self._outbox = outbox
         self._clock = clock
@@ -102,7 +103,9 @@ class Progress:
     # Steps of a task
 
     def assign(self, decision: Assign) -> None:
-        """Give an attempt to a worker, unless the task no longer waits for just that attempt."""
+        """Give an attempt to a worker, unless the task no longer waits for just that attempt, or the team drains."""
+        if self.draining:
+            return
         run, task = self._find(decision.plan, decision.name)
         if run is None or task is None or task.id in self._storing or not steps.awaits(task, decision.attempt):
             over = task is None or task.state.ended
