@@ -30,7 +30,7 @@ def make(server: RabbitServer) -> Make:
             "user": server.user,
             "password": server.password,
             "group_expires": 30,
-            "timeout": 5,
+            "timeout": 30,
             **changes,
         }
         return RabbitBroker(RabbitSettings.model_validate(section))

@@ -25,7 +25,8 @@ class TestRabbitBroker(BrokerContract):
         9: "it connects again with growing pauses, to whichever address answers",
     }
     patience = 30.0
-    short_lease = 1.0
+    timeout = 4.0
+    short_lease = 2.0
     examples = 6
     proxy: ClassVar[FaultProxy]
 
