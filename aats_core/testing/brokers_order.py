@@ -185,8 +185,9 @@ class OrderPromises(BrokerHarness):
 
     @promise(7)
     async def test_messages_for_later_come_in_the_order_of_their_times(self, broker: Broker) -> None:
-        topic, began = self.new_topic(), self.now()
+        topic = self.new_topic()
         async with broker.subscribe(topic, "g") as subscription:
+            began = self.now()
             for step in (3, 1, 2):
                 await broker.publish(topic, number(step), not_before=began + step * 0.5)
             for step in (1, 2, 3):
