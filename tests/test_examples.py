@@ -20,7 +20,10 @@ RELEASE = ROOT / "examples" / "release"
 PLUGIN = ROOT / "examples" / "plugin"
 AATS = Path(sys.executable).with_name("aats")
 
-pytestmark = pytest.mark.skipif("AATS_RELEASE_CHECK" in os.environ, reason="the release example runs these tests")
+pytestmark = [
+    pytest.mark.skipif("AATS_RELEASE_CHECK" in os.environ, reason="the release example runs these tests"),
+    pytest.mark.timeout(300),
+]
 
 PROJECT = {
     "pyproject.toml": """
@@ -330,7 +333,7 @@ class TestRelease:
             capture_output=True,
             text=True,
             check=False,
-            timeout=100,
+            timeout=200,
         )
         assert answer.stdout, answer.stderr
         [outcome] = json.loads(answer.stdout.splitlines()[-1])["plans"]
