@@ -95,6 +95,16 @@ def test_another_address_is_used_when_the_first_is_dead(make: Make, server: Rabb
     run(scenario())
 
 
+def test_another_address_is_used_when_the_first_is_silent(make: Make, server: RabbitServer) -> None:
+    async def scenario(port: int) -> None:
+        broker = make(servers=[f"amqp://127.0.0.1:{port}", server.url], timeout=2)
+        await insist(broker.connect)
+        await broker.close()
+
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        run(scenario(silent.getsockname()[1]))
+
+
 def test_a_client_moves_to_the_address_that_lives(make: Make, server: RabbitServer) -> None:
     async def scenario(one: FaultProxy, two: FaultProxy) -> None:
         name = topic()

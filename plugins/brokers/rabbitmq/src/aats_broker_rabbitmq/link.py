@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from typing import Any
 
-from aats_broker_rabbitmq.session import AccessRefused, Session, translated
+from aats_broker_rabbitmq.session import AccessRefused, Session
 from aats_broker_rabbitmq.settings import RabbitSettings
-from aats_broker_rabbitmq.topology import declare
 from aats_core.errors import BrokerError, BrokerUnavailable
 
 log = logging.getLogger(__name__)
@@ -102,26 +102,49 @@ class Link:
             await self._serve(session)
 
     async def _connect(self) -> Session | None:
-        problems = []
-        refused = False
-        for address in self._settings.servers:
-            session = None
-            try:
-                async with asyncio.timeout(self._settings.timeout):
-                    session = await Session.open(address, self._settings)
-                    async with translated(address):
-                        await declare(session.publishing, self._settings)
-                return session
-            except TimeoutError:
-                problems.append(f"{address}: no answer within {self._settings.timeout:g} s")
-            except BrokerError as error:
-                problems.append(str(error))
-                refused = refused or isinstance(error, AccessRefused)
-            if session is not None:
-                session.abort()
-        self.problem = "; ".join(problems)
-        if refused:
+        found: asyncio.Future[Session] = asyncio.get_running_loop().create_future()
+        try:
+            attempts = await self._try_all(found)
+        except asyncio.CancelledError:
+            if found.done():
+                found.result().abort()
+            raise
+        if found.done():
+            return found.result()
+        problems = [problem for attempt in attempts if (problem := attempt.result())]
+        self.problem = "; ".join(map(str, problems))
+        if any(isinstance(problem, AccessRefused) for problem in problems):
             self._tell(BrokerUnavailable(self.problem))
+        return None
+
+    async def _try_all(self, found: asyncio.Future[Session]) -> Sequence[asyncio.Future[BrokerError | None]]:
+        """Try each address once those before it have failed or been silent for long, until a session is found."""
+        attempts: list[asyncio.Future[BrokerError | None]] = []
+        try:
+            for address in self._settings.servers:
+                attempts.append(asyncio.create_task(self._try(address, found)))
+                await _either(found, attempts[-1], self._settings.timeout / len(self._settings.servers))
+                if found.done():
+                    break
+            await _either(found, asyncio.gather(*attempts))
+        finally:
+            for attempt in attempts:
+                attempt.cancel()
+            await asyncio.gather(*attempts, return_exceptions=True)
+        return attempts
+
+    async def _try(self, address: str, found: asyncio.Future[Session]) -> BrokerError | None:
+        try:
+            async with asyncio.timeout(self._settings.timeout):
+                session = await Session.open(address, self._settings)
+        except TimeoutError:
+            return BrokerUnavailable(f"{address}: no answer within {self._settings.timeout:g} s")
+        except BrokerError as error:
+            return error
+        if found.done():
+            session.abort()
+        else:
+            found.set_result(session)
         return None
 
     def _tell(self, error: BrokerUnavailable) -> None:
@@ -151,3 +174,7 @@ class Link:
                 session.abort()
         log.warning("the connection to RabbitMQ at %s ended; connecting again", session.address)
         self._down()
+
+
+async def _either(one: asyncio.Future[Any], other: asyncio.Future[Any], timeout: float | None = None) -> None:
+    await asyncio.wait({one, other}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)

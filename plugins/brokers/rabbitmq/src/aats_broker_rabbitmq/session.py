@@ -24,6 +24,7 @@ from pamqp import commands
 from yarl import URL
 
 from aats_broker_rabbitmq.settings import RabbitSettings
+from aats_broker_rabbitmq.topology import declare
 from aats_broker_rabbitmq.transport import Transport
 from aats_core.errors import BrokerError, BrokerUnavailable
 
@@ -90,7 +91,7 @@ class Session:
 
     @classmethod
     async def open(cls, address: str, settings: RabbitSettings) -> Session:
-        """Connect to one address; raises `BrokerUnavailable` or `BrokerError` with the reason."""
+        """Connect to one address and declare what all groups share; raises a `BrokerError` with the reason."""
         given = URL(address)
         secure = given.scheme == "amqps"
         url = URL.build(
@@ -110,7 +111,12 @@ class Session:
                 raise _refused(address, settings, transport.reader.refusal()) or error from error
             transport.reader.keeps = False
             session = cls(connection, transport.writer, address)
-            await session._open_publishing()
+            try:
+                await session._open_publishing()
+                await declare(session.publishing, settings)
+            except BaseException:
+                session.abort()
+                raise
         return session
 
     @property
