@@ -29,6 +29,19 @@ Seconds = Annotated[
 """A length of time in a team file: a number of seconds, or text such as `90s`, `15m` or `1h30m`; a float in code."""
 
 
+def _readable(path: Path) -> Path:
+    try:
+        path = path.expanduser()
+        with path.open("rb"):
+            return path
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"the file {path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+ReadableFile = Annotated[Path, AfterValidator(_readable)]
+"""A file that is there and can be read when the settings are; relative to where the team was started."""
+
+
 class PluginSettings(BaseModel):
     """The base of a plugin's settings: its section of the team file, in which an unknown key is an error.
 

@@ -151,11 +151,12 @@ def test_tls_with_a_client_certificate(make_server, tls_files) -> None:
     asyncio.run(main())
 
 
-def test_a_certificate_that_is_not_there_is_named(tmp_path) -> None:
-    settings = NatsSettings(servers=["nats://127.0.0.1:1"], tls=TlsSettings(ca=tmp_path / "absent.pem"), timeout=1)
+def test_a_certificate_that_is_gone_is_named(tls_files) -> None:
+    settings = NatsSettings(servers=["nats://127.0.0.1:1"], tls=TlsSettings(ca=tls_files / "ca.pem"), timeout=1)
+    (tls_files / "ca.pem").unlink()
 
     async def main() -> None:
-        with pytest.raises(SettingsError, match=r"absent\.pem"):
+        with pytest.raises(SettingsError, match=r"tls\.ca = '.*ca\.pem': No such file"):
             await NatsBroker(settings).connect()
 
     asyncio.run(main())

@@ -13,7 +13,7 @@ import trustme
 from aats_store_postgres import PostgresStore
 
 from aats_core.clock import RealClock
-from aats_core.errors import SettingsError, StoreUnavailable
+from aats_core.errors import StoreUnavailable
 from aats_core.settings import TeamInfo
 from tests.services.postgres import USER, PostgresServer, _as_user
 
@@ -78,9 +78,3 @@ def test_a_server_is_checked_and_sees_the_certificate(service: Any, files: dict[
 
     asyncio.run(scenario())
     gc.collect()
-
-
-def test_a_file_that_cannot_be_used_is_named(service: Any, files: dict[str, Path], tmp_path: Path) -> None:
-    server = service(TlsServer)
-    with pytest.raises(SettingsError, match=r"missing\.pem"):
-        asyncio.run(store(server, ca=tmp_path / "missing.pem").connect())
