@@ -15,7 +15,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from aats_broker_nats.settings import NatsSettings
+from aats_broker_nats.settings import NatsSettings, check_credentials
 from aats_core.errors import BrokerError, BrokerUnavailable
 from aats_core.message import new_id
 
@@ -192,7 +192,7 @@ class Connection:
             "user": settings.user or None,
             "password": settings.password and settings.password.get_secret_value(),
             "token": settings.token and settings.token.get_secret_value(),
-            "user_credentials": settings.credentials and str(settings.credentials),
+            "user_credentials": settings.credentials and check_credentials(settings.credentials),
             "tls": settings.tls and settings.tls.context(),
             "connect_timeout": settings.timeout,
             "ping_interval": max(1.0, settings.timeout / 2),

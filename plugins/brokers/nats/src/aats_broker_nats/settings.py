@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+import nkeys
+from pydantic import AfterValidator, Field, SecretStr
 
-from aats_core.settings import BrokerSettings, Seconds
+from aats_core.settings import BrokerSettings, ReadableFile, Seconds
 from aats_core.tls import TlsSettings
+
+_CREDENTIALS = re.compile(rb"BEGIN NATS USER JWT-*\s+[^\s-].*BEGIN USER NKEY SEED-*\s+([A-Z2-7]+)\s", re.DOTALL)
+
+
+def check_credentials(path: Path) -> Path:
+    """Return the path of a file with a user's JWT and seed; raises `ValueError` where it is none.
+
+    The driver would look for a missing JWT for ever, and block its event loop meanwhile.
+    """
+    found = _CREDENTIALS.search(path.read_bytes())
+    try:
+        nkeys.from_seed(bytearray(found[1] if found else b"")).wipe()
+    except (nkeys.NkeysError, ValueError):
+        raise ValueError(
+            f"{path} does not hold the JWT and the seed of a user; `nsc generate creds` writes such a file"
+        ) from None
+    return path
 
 
 class NatsSettings(BrokerSettings):
@@ -29,7 +48,8 @@ class NatsSettings(BrokerSettings):
         Field(description="Token, in place of user and password.", examples=['{ env = "NATS_TOKEN" }']),
     ] = None
     credentials: Annotated[
-        Path | None, Field(description="File with a user's JWT and seed (`.creds`).", examples=["/etc/nats/team.creds"])
+        Annotated[ReadableFile, AfterValidator(check_credentials)] | None,
+        Field(description="File with a user's JWT and seed (`.creds`).", examples=["/etc/nats/team.creds"]),
     ] = None
     tls: Annotated[TlsSettings | None, Field(description="Encrypts the connection where it is given.")] = None
     stream: Annotated[
