@@ -57,7 +57,6 @@ def test_a_server_that_does_not_is_told_how_to(monitoring) -> None:
 def test_what_cannot_be_known_is_said(monitoring) -> None:
     assert "`monitoring`" in durability()
     assert "does not tell" in durability(monitoring="http://127.0.0.1:1")
-    assert "does not tell" in durability(monitoring="file:///etc/hostname")
     assert "NATS 2.9 cannot" in durability((2, 9), monitoring=monitoring.url)
     assert durability((2, 9), durability="accept") == ""
 

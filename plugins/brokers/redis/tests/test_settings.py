@@ -21,12 +21,12 @@ def test_a_url_says_where_a_server_is(url: str, address: Address) -> None:
 
 @pytest.mark.parametrize("url", ["http://a", "a:6379", "redis://", "redis://a/db", ""])
 def test_another_url_is_refused(url: str) -> None:
-    with pytest.raises(ValidationError, match="not a URL like redis://"):
+    with pytest.raises(ValidationError, match="an address looks like redis://"):
         RedisSettings(servers=[url])
 
 
 def test_a_password_in_a_url_is_refused_and_not_repeated() -> None:
-    with pytest.raises(ValueError, match="belong into `user` and `password`") as refusal:
+    with pytest.raises(ValueError, match="user and password are settings of their own") as refusal:
         parse_address("redis://ada:hunter2@a")
     assert "hunter2" not in str(refusal.value)
 

@@ -282,8 +282,13 @@ def test_data_of_a_newer_version_are_left_alone(opened: Any) -> None:
 
 @pytest.mark.parametrize("uri", ["http://host", "bolt://user:secret@host", "bolt://host?x=1", "host:7687"])
 def test_an_address_that_cannot_be_one_is_refused(uri: str) -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(ValidationError, match="an address looks like neo4j://host:7687"):
         Neo4jStore.Settings(uri=uri)
+
+
+@pytest.mark.parametrize("uri", ["bolt://host", "neo4j+s://host:7687", "bolt+ssc://[::1]:7687/"])
+def test_an_address_that_can_be_one_is_taken(uri: str) -> None:
+    assert Neo4jStore.Settings(uri=uri).uri == uri
 
 
 def test_namespaces_are_told_apart(server: Any, tmp_path: Any) -> None:

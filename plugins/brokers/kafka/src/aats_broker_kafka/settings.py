@@ -4,16 +4,31 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
+from aats_core.addresses import parse_url, server_url
 from aats_core.settings import BrokerSettings, PluginSettings, Seconds
 from aats_core.tls import TlsSettings
+
+_EXAMPLE = "k1.internal:9092"
+
+
+def _host_and_port(server: str) -> str:
+    if "://" in server:
+        raise ValueError(f"it has no scheme; an address looks like {_EXAMPLE}")
+    if parse_url(f"kafka://{server}", _EXAMPLE, "kafka").port is None:
+        raise ValueError(f"it lacks the port; an address looks like {_EXAMPLE}")
+    return server
 
 
 class RegistrySettings(PluginSettings):
     """A schema registry that payloads are checked by."""
 
-    url: Annotated[str, Field(description="Its address.", examples=["http://registry.internal:8081"])]
+    url: Annotated[
+        str,
+        server_url("http://host:8081", "http", "https", path=True),
+        Field(description="Its address.", examples=["http://registry.internal:8081"]),
+    ]
     user: Annotated[str, Field(description="Who asks it.", examples=["aats"])] = ""
     password: Annotated[SecretStr, Field(description="The password of `user`.")] = SecretStr("")
     subject: Annotated[
@@ -30,11 +45,11 @@ class KafkaSettings(BrokerSettings):
     """What can be set on Kafka: where it is, who asks, what topics are like, and how its groups move."""
 
     servers: Annotated[
-        tuple[str, ...],
+        list[Annotated[str, AfterValidator(_host_and_port)]],
         Field(
             min_length=1, description="Brokers to ask first, `host:port`; one has to answer.", examples=[["k1:9092"]]
         ),
-    ] = ("localhost:9092",)
+    ] = Field(default=["localhost:9092"])
     user: Annotated[str, Field(description="User name of SASL; none without.", examples=["aats"])] = ""
     password: Annotated[SecretStr, Field(description="The password of `user`.")] = SecretStr("")
     mechanism: Annotated[
@@ -78,15 +93,6 @@ class KafkaSettings(BrokerSettings):
         Field(description="Check payloads by the schemas of a registry.", examples=[{"url": "http://registry:8081"}]),
     ] = None
 
-    @field_validator("servers")
-    @classmethod
-    def _hosts_and_ports(cls, servers: tuple[str, ...]) -> tuple[str, ...]:
-        for server in servers:
-            host, _, port = server.rpartition(":")
-            if not host or not port.isdecimal():
-                raise ValueError(f"{server!r} is not host:port")
-        return servers
-
     @model_validator(mode="after")
     def _lively(self) -> KafkaSettings:
         if self.heartbeat * 2 > self.session:
@@ -97,7 +103,7 @@ class KafkaSettings(BrokerSettings):
         """Return what every client of the driver takes to connect."""
         security = "SASL_" if self.user else ""
         options: dict[str, Any] = {
-            "bootstrap_servers": list(self.servers),
+            "bootstrap_servers": self.servers,
             "security_protocol": security + ("SSL" if self.tls else "PLAINTEXT")
             if security or self.tls
             else "PLAINTEXT",

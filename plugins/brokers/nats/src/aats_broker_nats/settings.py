@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import nkeys
 from pydantic import AfterValidator, Field, SecretStr
 
+from aats_core.addresses import server_url
 from aats_core.settings import BrokerSettings, ReadableFile, Seconds
 from aats_core.tls import TlsSettings
 
@@ -34,7 +35,7 @@ class NatsSettings(BrokerSettings):
     """Where the servers are, and how the streams are kept."""
 
     servers: Annotated[
-        list[str],
+        list[Annotated[str, server_url("nats://host:4222, or tls://host:4222", "nats", "tls")]],
         Field(
             min_length=1, description="Addresses of the servers; any that lives is used.", examples=[["nats://n1:4222"]]
         ),
@@ -100,9 +101,9 @@ class NatsSettings(BrokerSettings):
         ),
     ] = "warn"
     monitoring: Annotated[
-        str,
+        Annotated[str, server_url("http://host:8222", "http", "https")] | None,
         Field(
             description="Address of a server's monitoring, where health looks up whether it syncs every write.",
             examples=["http://127.0.0.1:8222"],
         ),
-    ] = ""
+    ] = None

@@ -4,27 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
-from yarl import URL
+from pydantic import Field, SecretStr, model_validator
 
+from aats_core.addresses import server_url
 from aats_core.settings import BrokerSettings, Seconds
 from aats_core.tls import TlsSettings
-
-
-def _address(value: str) -> str:
-    url = URL(value)
-    if url.scheme not in ("amqp", "amqps") or not url.host or url.path not in ("", "/"):
-        raise ValueError("an address looks like amqp://host:5672 or amqps://host:5671")
-    if url.user or url.password:
-        raise ValueError("user and password are settings of their own, `user` and `password`")
-    return value
 
 
 class RabbitSettings(BrokerSettings):
     """Where RabbitMQ is, who we are there, and the bounds of what it keeps."""
 
     servers: Annotated[
-        list[Annotated[str, AfterValidator(_address)]],
+        list[Annotated[str, server_url("amqp://host:5672, or amqps://host:5671 for TLS", "amqp", "amqps")]],
         Field(
             min_length=1,
             description="Addresses of the nodes of one cluster; the first that answers is used.",

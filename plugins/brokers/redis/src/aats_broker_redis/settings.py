@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from typing import Annotated, NamedTuple
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 
+from aats_core.addresses import parse_url
 from aats_core.settings import BrokerSettings
 from aats_core.tls import TlsSettings
+
+_EXAMPLE = "redis://host:6379/0, or rediss:// for TLS"
 
 
 class Address(NamedTuple):
@@ -25,27 +27,23 @@ class Address(NamedTuple):
 
 def parse_address(url: str) -> Address:
     """Return the address of a URL; raises `ValueError` where it is not `redis[s]://host[:port][/database]`."""
-    parts = urlsplit(url)
-    database = parts.path.strip("/")
-    if parts.scheme not in ("redis", "rediss") or not parts.hostname or not (database or "0").isdigit():
-        raise ValueError(f"{url!r} is not a URL like redis://host:6379/0, or rediss:// for TLS")
-    if parts.username is not None or parts.password is not None:
-        raise ValueError(f"user and password of {parts.hostname} belong into `user` and `password`")
-    return Address(parts.hostname, parts.port or 6379, int(database or 0), parts.scheme == "rediss")
+    parts = parse_url(url, _EXAMPLE, "redis", "rediss", path=True)
+    database = parts.path.strip("/") or "0"
+    if not database.isdecimal():
+        raise ValueError(f"its path has to be the number of a database; an address looks like {_EXAMPLE}")
+    return Address(parts.hostname or "", parts.port or 6379, int(database), parts.scheme == "rediss")
 
 
-def _check(urls: list[str]) -> list[str]:
-    for url in urls:
-        parse_address(url)
-    return urls
+def _check(url: str) -> str:
+    parse_address(url)
+    return url
 
 
 class RedisSettings(BrokerSettings):
     """What can be set on the Redis broker: where the servers are, and how to prove who is asking."""
 
     servers: Annotated[
-        list[str],
-        AfterValidator(_check),
+        list[Annotated[str, AfterValidator(_check)]],
         Field(
             default_factory=lambda: ["redis://127.0.0.1:6379/0"],
             min_length=1,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from enum import StrEnum
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
+from pymongo.errors import PyMongoError
+from pymongo.uri_parser import parse_uri, split_options
 
 from aats_core.settings import Seconds, StoreSettings
 from aats_core.tls import TlsSettings
@@ -16,6 +19,34 @@ class DriverName(StrEnum):
 
     PYMONGO = "pymongo"
     MOTOR = "motor"
+
+
+_PLAIN, _LOOKED_UP = "mongodb://", "mongodb+srv://"
+_LOOKS_LIKE = (
+    "an address looks like mongodb://host:27017/?replicaSet=rs0, and within it / ? # % : @ of a user and a password "
+    "are written %2F %3F %23 %25 %3A %40"
+)
+
+
+def _parsed(url: SecretStr) -> SecretStr:
+    """Refuse what the driver cannot parse or only warns of, telling nothing of the address but its options."""
+    text = url.get_secret_value()
+    options = text.partition("?")[2]
+    if not text.startswith((_PLAIN, _LOOKED_UP)):
+        raise ValueError(f"it has to begin with {_PLAIN} or {_LOOKED_UP}; {_LOOKS_LIKE}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        try:
+            if options and "@" not in options:
+                split_options(options, warn=False)
+        except (PyMongoError, UserWarning, ValueError, TypeError) as error:
+            raise ValueError(str(error).partition(" or maybe")[0]) from None
+        try:
+            if text.startswith(_PLAIN):  # the driver asks a name server for the rest of the others
+                parse_uri(text, warn=False)
+        except (PyMongoError, UserWarning, ValueError, TypeError):
+            raise ValueError(f"its hosts and port are not valid; {_LOOKS_LIKE}") from None
+    return url
 
 
 def _with_its_key(tls: TlsSettings | None) -> TlsSettings | None:
@@ -29,6 +60,7 @@ class MongoSettings(StoreSettings):
 
     url: Annotated[
         SecretStr,
+        AfterValidator(_parsed),
         Field(
             description="The address of the servers, with what the driver has to know of them.",
             examples=["mongodb://mongo-1.internal,mongo-2.internal/?replicaSet=rs0&tls=true"],

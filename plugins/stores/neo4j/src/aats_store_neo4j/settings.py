@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, SecretStr
 
+from aats_core.addresses import server_url
 from aats_core.settings import Seconds, StoreSettings
 from aats_core.tls import TlsSettings
 
@@ -15,8 +16,11 @@ class Neo4jSettings(StoreSettings):
 
     uri: Annotated[
         str,
+        server_url(
+            "neo4j://host:7687, or neo4j+s://host:7687 for TLS",
+            *(f"{scheme}{tls}" for scheme in ("neo4j", "bolt") for tls in ("", "+s", "+ssc")),
+        ),
         Field(
-            pattern=r"^(bolt|neo4j)(\+s|\+ssc)?://[^/@?#]+$",
             description="Where the server is: `neo4j://` to be routed among the members of a cluster, `bolt://` for "
             "exactly that one; with `+s` over TLS that the system's authorities vouch for.",
             examples=["neo4j+s://graph.internal:7687"],
