@@ -57,9 +57,9 @@ class FaultProxy:
         self._thread.join()
         self._loop.close()
 
-    def inject(self, fault: Fault) -> None:
+    def inject(self, fault: str) -> None:
         """Begin a fault, or end it with `Fault.NONE`; what was held back by a stall then passes."""
-        self._call(lambda: self._inject(fault))
+        self._call(lambda: self._inject(Fault(fault)))
 
     def reset(self) -> None:
         """Reset every connection once, and accept new ones."""

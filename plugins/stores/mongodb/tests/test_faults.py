@@ -11,10 +11,12 @@ import pytest
 from aats_core.errors import InvalidDocument, SchemaMismatch, StoreError, StoreUnavailable
 from aats_core.health import HealthStatus
 from aats_core.message import new_id
-from aats_core.store import Index, Insert, Put, RecordStore, Require, Schema
+from aats_core.store import Index, Put, RecordStore, Require, Schema
+from aats_core.testing.stores_faults import KeyValueFaultContract, RecordFaultContract
 from plugins.stores.mongodb.tests.conftest import DATABASE
+from plugins.stores.mongodb.tests.test_contract import ThroughMotor
 from tests.services import MongoServer
-from tests.services.proxy import Fault, FaultProxy
+from tests.services.faults import OnOwnServer
 
 DRIVERS = ("pymongo", "motor")
 
@@ -53,39 +55,24 @@ async def until(condition, patience=30.0):
             await asyncio.sleep(0.05)
 
 
-@pytest.mark.parametrize("driver", DRIVERS)
-def test_what_was_confirmed_outlives_the_kill_of_the_server(own_server, make_store, driver):
-    async def scenario():
-        name = f"kill_{new_id()}"
-        store = make_store(driver=driver, timeout=2)
-        async with connected(store) as records:
-            confirmed = []
+class TestFaults(OnOwnServer, RecordFaultContract, KeyValueFaultContract):
+    short = 2.0
+    rounds = 1
+    unsure = None
+    keeps_writing = True
+    driver = "pymongo"
 
-            async def write():
-                for number in range(1000):
-                    try:
-                        await records.write([Put(name, {"_id": number}), Put(name, {"_id": f"with {number}"})])
-                    except StoreError:
-                        return
-                    confirmed.append(number)
+    @pytest.fixture(autouse=True)
+    def _make_store(self, make_store):
+        self._make = make_store
 
-            writers = [asyncio.create_task(write()) for _ in range(4)]
-            await until(lambda: asyncio.sleep(0, len(confirmed) >= 50))
-            await asyncio.to_thread(own_server.kill)
-            await asyncio.wait(writers, timeout=30)
-            assert all(writer.done() for writer in writers), "a caller hangs"
-            assert (await store.health()).status is HealthStatus.DOWN
-            await asyncio.to_thread(own_server.start)
+    def make_store(self, port=0, *, pool=100, **settings):
+        url = self.server.address(port) if port else ""
+        return self._make(url, driver=self.driver, pool_size=pool, **settings)
 
-            async def well():
-                return (await store.health()).status is HealthStatus.OK
 
-            await until(well)
-            kept = {document["_id"] for document in await records.find(name)}
-            assert {each for number in confirmed for each in (number, f"with {number}")} <= kept
-            assert {f"with {each}" for each in kept if isinstance(each, int)} == {e for e in kept if isinstance(e, str)}
-
-    asyncio.run(scenario())
+class TestFaultsThroughMotor(TestFaults, ThroughMotor):
+    driver = "motor"
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
@@ -106,48 +93,6 @@ def test_reads_go_on_over_a_restart_of_the_server(own_server, make_store, driver
             assert await asyncio.wait_for(asyncio.gather(*reads), 100) == [[{"_id": 1}], 1, 1] * 5
 
     asyncio.run(scenario())
-
-
-@pytest.mark.parametrize("driver", DRIVERS)
-def test_a_commit_whose_answer_is_lost_is_no_false_success_and_hangs_nobody(own_server, make_store, driver):
-    async def scenario(proxy):
-        name = f"half_{new_id()}"
-        url = own_server.address(proxy.port)
-        async with connected(make_store(url, driver=driver, timeout=2)) as records:
-            await records.write([Put(name, {"_id": 0})])
-            proxy.inject(Fault.HALF_OPEN)
-            with pytest.raises(StoreUnavailable):
-                await asyncio.wait_for(records.write([Insert(name, {"_id": 1}), Insert(name, {"_id": 2})]), 30)
-            proxy.inject(Fault.NONE)
-            proxy.reset()
-
-            async def works():
-                try:
-                    return await records.count(name, {"_id": 0}) == 1
-                except StoreUnavailable:
-                    return False
-
-            await until(works)
-            assert await records.count(name, {"_id": {"$gt": 0}}) in (0, 2)
-
-    with FaultProxy(own_server.port) as proxy:
-        asyncio.run(scenario(proxy))
-
-
-def test_connections_that_are_reset_are_made_again_unnoticed(own_server, make_store):
-    async def scenario(proxy):
-        name = f"reset_{new_id()}"
-        async with connected(make_store(own_server.address(proxy.port))) as records:
-            for number in range(5):
-                proxy.reset()
-                await records.insert(name, {"_id": number})
-                proxy.reset()
-                await records.write([Put(name, {"_id": f"a {number}"}), Put(name, {"_id": f"b {number}"})])
-                proxy.reset()
-                assert await records.count(name) == 3 * (number + 1)
-
-    with FaultProxy(own_server.port) as proxy:
-        asyncio.run(scenario(proxy))
 
 
 def test_a_fence_holds_against_a_writer_in_another_process(make_store):
@@ -223,53 +168,10 @@ class Alone(MongoServer):
         return f"mongodb://127.0.0.1:{port}/"
 
 
-def test_an_address_where_nobody_listens_is_refused_in_time(make_store):
-    async def scenario():
-        with pytest.raises(StoreUnavailable, match="cannot be reached"):
-            await make_store("mongodb://127.0.0.1:9/", timeout=1).connect()
-
-    asyncio.run(scenario())
-
-
 def test_an_address_that_is_none_is_refused(make_store):
     async def scenario():
         with pytest.raises(StoreUnavailable, match="settings"):
             await make_store("http://127.0.0.1/").connect()
-
-    asyncio.run(scenario())
-
-
-def test_calls_fail_at_once_after_the_server_has_been_away_for_long_until_it_is_back(own_server, make_store):
-    async def scenario():
-        name = f"away_{new_id()}"
-        async with connected(make_store(timeout=1.5)) as records:
-            await put(records, name, 1)
-            await asyncio.to_thread(own_server.kill)
-            try:
-                database = records._database
-
-                async def is_open():
-                    with pytest.raises(StoreUnavailable, match="cannot be reached"):
-                        await asyncio.wait_for(records.find(name), 30)
-                    return database._breaker.is_open
-
-                await until(is_open)
-                ends = await asyncio.wait_for(
-                    asyncio.gather(*(records.find(name) for _ in range(50)), return_exceptions=True), 30
-                )
-                assert {type(end) for end in ends} == {StoreUnavailable}
-                assert any("start it, or check `url`" in str(end) for end in ends)
-            finally:
-                await asyncio.to_thread(own_server.start)
-
-            async def works():
-                try:
-                    return await records.find(name) == [{"_id": 1}]
-                except StoreUnavailable:
-                    return False
-
-            await until(works)
-            assert not database._breaker.is_open
 
     asyncio.run(scenario())
 
@@ -399,22 +301,5 @@ def test_a_document_is_held_to_the_newest_schema_before_it_travels(make_store):
             with pytest.raises(SchemaMismatch, match=name):
                 await one.update(name, {"_id": 1}, {"$set": {"a": []}})
             assert await other.find(name) == [{"_id": 1, "a": "x"}]
-
-    asyncio.run(scenario())
-
-
-def test_a_lock_outlives_a_restart_of_the_server(own_server, make_store):
-    async def scenario():
-        name, one, other = f"lock_{new_id()}", make_store(), make_store()
-        async with connected(one), connected(other):
-            mine, theirs = (each.capabilities[1] for each in (one, other))
-            async with mine.lock(name, ttl=60.0) as lock:
-                await asyncio.to_thread(own_server.kill)
-                await asyncio.to_thread(own_server.start)
-                with pytest.raises(TimeoutError):
-                    async with theirs.lock(name, timeout=0.5):
-                        pass
-            async with theirs.lock(name, timeout=30.0) as next_lock:
-                assert next_lock.token > lock.token
 
     asyncio.run(scenario())

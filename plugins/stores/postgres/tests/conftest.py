@@ -14,7 +14,6 @@ from pydantic import SecretStr
 from aats_core.clock import RealClock
 from aats_core.settings import TeamInfo
 from tests.services import PostgresServer
-from tests.services.service import free_port
 
 Opened = Callable[..., AbstractAsyncContextManager[PostgresStore]]
 
@@ -50,9 +49,3 @@ def opened(server: PostgresServer, tmp_path: Path) -> Opened:
             await store.close()
 
     return open_store
-
-
-@pytest.fixture
-def dead_dsn() -> SecretStr:
-    """A database that nobody serves."""
-    return SecretStr(f"postgresql://nobody:secret@127.0.0.1:{free_port()}/none")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any
 
 import pytest
@@ -14,155 +13,24 @@ from aats_core.errors import InvalidDocument, StoreError, StoreUnavailable
 from aats_core.health import HealthStatus
 from aats_core.message import new_id
 from aats_core.settings import TeamInfo
-from aats_core.store import Index, Insert, KeyValueStore, Put, RecordStore, Schema, Update
-from tests.services.proxy import Fault, FaultProxy
-
-HEALTHY_AGAIN = 10.0
-"""Seconds within which a store works again after its server does."""
+from aats_core.store import Index, Put, RecordStore, Schema, Update
+from aats_core.testing.stores_faults import KeyValueFaultContract, RecordFaultContract
+from tests.services.faults import OnOwnServer
+from tests.services.postgres import PASSWORD
 
 
 def records_of(store: PostgresStore) -> Any:
     return next(each for each in store.capabilities if isinstance(each, RecordStore))
 
 
-def values_of(store: PostgresStore) -> Any:
-    return next(each for each in store.capabilities if isinstance(each, KeyValueStore))
+class TestFaults(OnOwnServer, RecordFaultContract, KeyValueFaultContract):
+    secret = PASSWORD
 
-
-async def until_healthy(store: PostgresStore) -> None:
-    async with asyncio.timeout(HEALTHY_AGAIN):
-        while (await store.health()).status is not HealthStatus.OK:
-            await asyncio.sleep(0.05)
-
-
-class Load:
-    """Clients that write and read until they are told to stop, and remember what they were told."""
-
-    def __init__(self, records: Any, name: str) -> None:
-        self.records, self.name = records, name
-        self.confirmed: set[str] = set()
-        self.failed = 0
-        self.longest = 0.0
-        self.stopping = False
-
-    async def run(self, clients: int) -> None:
-        await asyncio.gather(*(self._client(number) for number in range(clients)))
-
-    async def _client(self, number: int) -> None:
-        turn = 0
-        while not self.stopping:
-            turn += 1
-            key, begun = f"{number}-{turn}", time.monotonic()
-            try:
-                if turn % 3:
-                    await self.records.write([Insert(self.name, {"_id": key})])
-                else:
-                    await self.records.insert(self.name, {"_id": key})
-                self.confirmed.add(key)
-                assert await self.records.find(self.name, {"_id": key}) == [{"_id": key}], "what was confirmed is there"
-            except StoreUnavailable:
-                self.failed += 1
-            self.longest = max(self.longest, time.monotonic() - begun)
-            await asyncio.sleep(0)
-
-
-async def wait_for(condition: Any, seconds: float = 20.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
-@pytest.mark.parametrize("rounds", [3])
-def test_what_was_confirmed_outlives_kill_9_under_load(own_server: Any, opened: Any, rounds: int) -> None:
-    async def scenario() -> None:
-        name = f"load_{new_id()}"
-        async with opened(pool=6) as store:
-            load = Load(records_of(store), name)
-            running = asyncio.create_task(load.run(20))
-            for _ in range(rounds):
-                before = len(load.confirmed)
-                await wait_for(lambda before=before: len(load.confirmed) > before + 50)
-                await asyncio.to_thread(own_server.kill)
-                await asyncio.sleep(0.2)
-                await asyncio.to_thread(own_server.start)
-                await until_healthy(store)
-            before = len(load.confirmed)
-            await wait_for(lambda: len(load.confirmed) > before + 50, HEALTHY_AGAIN)
-            load.stopping = True
-            await asyncio.wait_for(running, 30)
-            found = {each["_id"] for each in await load.records.find(name)}
-            assert load.confirmed <= found, f"lost: {sorted(load.confirmed - found)}"
-            assert load.longest < 15, "nobody waits for longer than the timeout allows"
-
-    asyncio.run(scenario())
-
-
-def test_nobody_hangs_while_the_server_is_away_and_calls_fail_at_once_after_a_while(
-    own_server: Any, opened: Any
-) -> None:
-    async def scenario() -> None:
-        name = f"away_{new_id()}"
-        async with opened(timeout=1.0) as store:
-            records = records_of(store)
-            await records.insert(name, {"_id": 1})
-            await asyncio.to_thread(own_server.kill)
-            try:
-                for _ in range(2):
-                    with pytest.raises(StoreUnavailable, match="cannot be reached"):
-                        await asyncio.wait_for(records.find(name), 10)
-                with pytest.raises(StoreUnavailable, match="cannot be reached"):
-                    await asyncio.wait_for(records.write([Put(name, {"_id": 2})]), 10)
-                ends = await asyncio.wait_for(
-                    asyncio.gather(*(records.find(name) for _ in range(50)), return_exceptions=True), 10
-                )
-                assert {type(end) for end in ends} == {StoreUnavailable}
-                health = await store.health()
-                assert health.status is HealthStatus.DOWN
-                assert "start it" in health.detail
-                assert "secret" not in health.detail
-            finally:
-                await asyncio.to_thread(own_server.start)
-            await until_healthy(store)
-            assert await records.find(name) == [{"_id": 1}]
-
-    asyncio.run(scenario())
-
-
-def test_an_answer_that_never_comes_is_no_success(own_server: Any, opened: Any) -> None:
-    async def scenario(proxy: FaultProxy) -> None:
-        name = f"half_{new_id()}"
-        async with opened(proxy.port, timeout=1.0, pool=4) as store, opened() as witness:
-            records = records_of(store)
-            await records.insert(name, {"_id": 1})
-            proxy.inject(Fault.HALF_OPEN)
-            with pytest.raises(StoreUnavailable, match="not known"):
-                await asyncio.wait_for(records.write([Put(name, {"_id": "perhaps"})]), 10)
-            with pytest.raises(StoreUnavailable):
-                await asyncio.wait_for(records.find(name), 10)
-            proxy.inject(Fault.NONE)
-            proxy.reset()
-            await until_healthy(store)
-            await records.write([Put(name, {"_id": "perhaps"})])
-            assert {each["_id"] for each in await records_of(witness).find(name)} == {1, "perhaps"}
-
-    with FaultProxy(own_server.port) as proxy:
-        asyncio.run(scenario(proxy))
-
-
-def test_reads_go_on_over_cut_connections(own_server: Any, opened: Any) -> None:
-    async def scenario(proxy: FaultProxy) -> None:
-        name = f"cut_{new_id()}"
-        async with opened(proxy.port, pool=4) as store:
-            records = records_of(store)
-            await records.insert(name, {"_id": 1})
-            for _ in range(10):
-                reads = [asyncio.create_task(records.find(name)) for _ in range(8)]
-                await asyncio.sleep(0)
-                proxy.reset()
-                assert await asyncio.wait_for(asyncio.gather(*reads), 10) == [[{"_id": 1}]] * 8
-
-    with FaultProxy(own_server.port) as proxy:
-        asyncio.run(scenario(proxy))
+    def make_store(self, port: int = 0, **settings: Any) -> PostgresStore:
+        dsn = self.server.address(port or self.server.port)
+        return PostgresStore(
+            PostgresStore.Settings(**{"dsn": dsn, "timeout": 5.0, **settings}), TeamInfo(), RealClock()
+        )
 
 
 def test_who_finds_no_free_connection_is_told_why_and_the_pool_recovers(opened: Any) -> None:
@@ -182,24 +50,6 @@ def test_who_finds_no_free_connection_is_told_why_and_the_pool_recovers(opened: 
                     await asyncio.wait_for(waiting, 10)
             found = await asyncio.wait_for(asyncio.gather(*(records.find(name) for _ in range(200))), 10)
             assert found == [[{"_id": 1}]] * 200
-
-    asyncio.run(scenario())
-
-
-def test_a_caller_who_gives_up_leaves_no_connection_behind(opened: Any) -> None:
-    async def scenario() -> None:
-        name = f"gone_{new_id()}"
-        async with opened(pool=3) as store:
-            records = records_of(store)
-            await records.insert(name, {"_id": 1})
-            for pause in range(30):
-                tasks = [asyncio.create_task(records.find(name)) for _ in range(10)]
-                await asyncio.sleep(pause / 10_000)
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
-            found = await asyncio.wait_for(asyncio.gather(*(records.find(name) for _ in range(20))), 10)
-            assert found == [[{"_id": 1}]] * 20
 
     asyncio.run(scenario())
 
@@ -264,20 +114,6 @@ def test_a_transaction_that_is_left_alone_is_rolled_back(opened: Any) -> None:
     asyncio.run(scenario())
 
 
-def test_a_server_that_is_not_there_is_named_and_the_password_is_not(dead_dsn: Any, tmp_path: Any) -> None:
-    async def scenario() -> None:
-        store = PostgresStore(
-            PostgresStore.Settings(dsn=dead_dsn, timeout=0.5), TeamInfo(state_dir=tmp_path), RealClock()
-        )
-        with pytest.raises(StoreUnavailable, match="cannot be reached") as caught:
-            await asyncio.wait_for(store.connect(), 10)
-        assert "secret" not in str(caught.value)
-        assert "secret" not in repr(store._settings)
-        await store.close()
-
-    asyncio.run(scenario())
-
-
 @pytest.mark.parametrize(("change", "hint"), [(":secret@", "password"), ("/postgres?", "create the database")])
 def test_a_refusal_of_the_server_says_what_to_change(own_server: Any, tmp_path: Any, change: str, hint: str) -> None:
     async def scenario() -> None:
@@ -308,22 +144,5 @@ def test_what_is_too_large_for_the_server_is_refused_and_harms_no_other(
             with pytest.raises(InvalidDocument, match="larger than PostgreSQL can hold"):
                 await records.insert(name, {"_id": "huge", "text": "x" * 1000})
             assert await records.find(name) == [{"_id": "small"}]
-
-    asyncio.run(scenario())
-
-
-def test_a_lock_outlives_a_restart_of_the_server(own_server: Any, opened: Any) -> None:
-    async def scenario() -> None:
-        name = f"lock_{new_id()}"
-        async with opened() as store, opened() as other:
-            async with values_of(store).lock(name, ttl=6.0) as lock:
-                await asyncio.to_thread(own_server.kill)
-                await asyncio.to_thread(own_server.start)
-                await until_healthy(other)
-                with pytest.raises(TimeoutError):
-                    async with values_of(other).lock(name, timeout=0.1):
-                        pass
-            async with values_of(other).lock(name, timeout=10.0) as next_lock:
-                assert next_lock.token > lock.token
 
     asyncio.run(scenario())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import shutil
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,18 +13,20 @@ import pytest
 import redis
 from aats_store_redis import RedisStore
 
+from aats_core.clock import RealClock
 from aats_core.errors import InvalidDocument, StoreFull, StoreUnavailable
 from aats_core.health import HealthStatus
-from aats_core.store import Insert, KeyValueStore, Put, RecordStore
+from aats_core.settings import TeamInfo
+from aats_core.store import KeyValueStore, Put, RecordStore
+from aats_core.testing.stores_faults import KeyValueFaultContract, RecordFaultContract
+from plugins.stores.redis.tests.conftest import new_namespace
 from tests.services import RedisServer
+from tests.services.faults import OnOwnServer
 from tests.services.fixtures import refuse
 from tests.services.proxy import Fault, FaultProxy
 
 HEALTHY_AGAIN = 10.0
 """Seconds within which a store works again after its server does."""
-
-AWAY = "cannot be reached|no answer"
-"""What is said of a server that is away; on a slow machine time may be up before it is seen to be."""
 
 
 def records_of(store: RedisStore) -> Any:
@@ -34,12 +35,6 @@ def records_of(store: RedisStore) -> Any:
 
 def values_of(store: RedisStore) -> Any:
     return next(each for each in store.capabilities if isinstance(each, KeyValueStore))
-
-
-async def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def until_healthy(store: RedisStore) -> None:
@@ -58,130 +53,14 @@ async def in_time(call: Callable[[], Any]) -> Any:
                 await asyncio.sleep(0.05)
 
 
-class Load:
-    """Clients that write and read until they are told to stop, and remember what they were told."""
+class TestFaults(OnOwnServer, RecordFaultContract, KeyValueFaultContract):
+    @pytest.fixture(autouse=True)
+    def _namespace(self) -> None:
+        self.info = TeamInfo(namespace=new_namespace())
 
-    def __init__(self, store: RedisStore) -> None:
-        self.records, self.values = records_of(store), values_of(store)
-        self.confirmed: set[str] = set()
-        self.attempted: set[str] = set()
-        self.least, self.most = 0, 0
-        """How often the counter was surely, and at most, increased."""
-        self.longest = 0.0
-        self.stopping = False
-
-    async def run(self, clients: int) -> None:
-        await asyncio.gather(*(self._client(number) for number in range(clients)))
-
-    async def _client(self, number: int) -> None:
-        turn = 0
-        while not self.stopping:
-            turn += 1
-            key, begun = f"{number}-{turn}", time.monotonic()
-            self.attempted.add(key)
-            try:
-                if turn % 3:
-                    await self.records.write([Insert("load", {"_id": key})])
-                else:
-                    self.most += 1
-                    await self.values.increment("load")
-                    self.least += 1
-                    await self.records.insert("load", {"_id": key})
-                self.confirmed.add(key)
-                assert await self.records.find("load", {"_id": key}) == [{"_id": key}], "what was confirmed is there"
-            except StoreUnavailable:
-                pass
-            self.longest = max(self.longest, time.monotonic() - begun)
-            await asyncio.sleep(0)
-
-
-def test_what_was_confirmed_outlives_kill_9_under_load(own_server: RedisServer, opened: Any) -> None:
-    async def scenario() -> None:
-        async with opened(own_server.port) as store:
-            load = Load(store)
-            running = asyncio.create_task(load.run(20))
-            for _ in range(3):
-                before = len(load.confirmed)
-                await wait_for(lambda before=before: len(load.confirmed) > before + 50)
-                await asyncio.to_thread(own_server.kill)
-                await asyncio.to_thread(own_server.start)
-                await until_healthy(store)
-            before = len(load.confirmed)
-            await wait_for(lambda: len(load.confirmed) > before + 50)
-            load.stopping = True
-            await asyncio.wait_for(running, 30)
-            found = {each["_id"] for each in await load.records.find("load")}
-            assert load.confirmed <= found <= load.attempted, f"lost: {sorted(load.confirmed - found)}"
-            assert load.least <= await load.values.get("load") <= load.most
-
-    asyncio.run(scenario())
-
-
-def test_nobody_hangs_while_the_server_is_away_and_calls_fail_at_once_after_a_while(
-    own_server: RedisServer, opened: Any
-) -> None:
-    async def scenario() -> None:
-        async with opened(own_server.port, timeout=1.0) as store:
-            records, values = records_of(store), values_of(store)
-            await in_time(lambda: records.write([Put("away", {"_id": 1})]))
-            await asyncio.to_thread(own_server.kill)
-            try:
-                for _ in range(2):
-                    with pytest.raises(StoreUnavailable, match=AWAY):
-                        await asyncio.wait_for(records.find("away"), 10)
-                with pytest.raises(StoreUnavailable, match=AWAY):
-                    await asyncio.wait_for(records.write([Put("away", {"_id": 2})]), 10)
-                calls = [*(records.find("away") for _ in range(50)), *(values.put("a", 1) for _ in range(50))]
-                ends = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 10)
-                assert {type(end) for end in ends} == {StoreUnavailable}
-                async with asyncio.timeout(60):
-                    while "start the server" not in (health := await store.health()).detail:
-                        await asyncio.sleep(0.05)
-                assert health.status is HealthStatus.DOWN
-            finally:
-                await asyncio.to_thread(own_server.start)
-            await until_healthy(store)
-            assert await in_time(lambda: records.find("away")) == [{"_id": 1}]
-
-    asyncio.run(scenario())
-
-
-def test_an_answer_that_never_comes_is_no_success(own_server: RedisServer, opened: Any) -> None:
-    async def scenario(proxy: FaultProxy) -> None:
-        async with opened(proxy.port, timeout=1.0) as store, opened(own_server.port) as witness:
-            records, values = records_of(store), values_of(store)
-            await in_time(lambda: records.write([Put("half", {"_id": 1})]))
-            await in_time(lambda: values.put("half", 0))
-            proxy.inject(Fault.HALF_OPEN)
-            calls = records.insert("half", {"_id": "perhaps"}), values.increment("half")
-            ends = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 10)
-            assert all(isinstance(end, StoreUnavailable) and "not known" in str(end) for end in ends)
-            with pytest.raises(StoreUnavailable):
-                await asyncio.wait_for(records.find("half"), 10)
-            proxy.inject(Fault.NONE)
-            proxy.reset()
-            await until_healthy(store)
-            await in_time(lambda: records.write([Put("half", {"_id": "perhaps"})]))
-            assert {each["_id"] for each in await records_of(witness).find("half")} == {1, "perhaps"}
-            assert await values_of(witness).get("half") == 1, "it was carried out, and once"
-
-    with FaultProxy(own_server.port) as proxy:
-        asyncio.run(scenario(proxy))
-
-
-def test_reads_go_on_over_cut_connections(own_server: RedisServer, opened: Any) -> None:
-    async def scenario(proxy: FaultProxy) -> None:
-        async with opened(proxy.port) as store:
-            records = records_of(store)
-            await records.insert("cut", {"_id": 1})
-            for _ in range(10):
-                reads = [asyncio.create_task(records.find("cut")) for _ in range(8)]
-                await asyncio.sleep(0)
-                proxy.reset()
-                assert await asyncio.wait_for(asyncio.gather(*reads), 10) == [[{"_id": 1}]] * 8
-
-    with FaultProxy(own_server.port) as proxy:
-        asyncio.run(scenario(proxy))
+    def make_store(self, port: int = 0, **settings: Any) -> RedisStore:
+        url = self.server.address(port or self.server.port)
+        return RedisStore(RedisStore.Settings(servers=[url], **{"timeout": 5.0, **settings}), self.info, RealClock())
 
 
 def test_who_waits_behind_a_stuck_connection_is_told_and_all_goes_on_afterwards(
@@ -202,23 +81,6 @@ def test_who_waits_behind_a_stuck_connection_is_told_and_all_goes_on_afterwards(
 
     with FaultProxy(own_server.port) as proxy:
         asyncio.run(scenario(proxy))
-
-
-def test_callers_who_give_up_leave_no_connection_behind(own_server: RedisServer, opened: Any) -> None:
-    async def scenario() -> None:
-        async with opened(own_server.port, pool=1) as store:
-            records = records_of(store)
-            await records.insert("gone", {"_id": 1})
-            for pause in range(30):
-                tasks = [asyncio.create_task(records.find("gone")) for _ in range(10)]
-                await asyncio.sleep(pause / 10_000)
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
-            found = await asyncio.wait_for(asyncio.gather(*(records.find("gone") for _ in range(20))), 10)
-            assert found == [[{"_id": 1}]] * 20
-
-    asyncio.run(scenario())
 
 
 def test_a_server_without_memory_refuses_whole_writes_and_takes_them_once_there_is_room(
@@ -358,21 +220,5 @@ def test_a_document_that_is_too_large_is_refused_and_harms_no_other(server: Redi
             with pytest.raises(InvalidDocument, match="1000"):
                 await records.update("large", {"_id": 2}, {"$set": {"text": "x" * 1000}})
             assert await records.find("large") == [{"_id": 2}]
-
-    asyncio.run(scenario())
-
-
-def test_a_lock_outlives_a_restart_of_the_server(own_server: RedisServer, opened: Any) -> None:
-    async def scenario() -> None:
-        async with opened(own_server.port) as store, opened(own_server.port) as other:
-            async with values_of(store).lock("restart", ttl=20.0) as lock:
-                await asyncio.to_thread(own_server.kill)
-                await asyncio.to_thread(own_server.start)
-                await until_healthy(other)
-                with pytest.raises(TimeoutError):
-                    async with values_of(other).lock("restart", timeout=0.1):
-                        pass
-            async with values_of(other).lock("restart", timeout=30.0) as next_lock:
-                assert next_lock.token > lock.token
 
     asyncio.run(scenario())
