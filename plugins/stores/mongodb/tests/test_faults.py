@@ -12,7 +12,7 @@ from aats_core.errors import InvalidDocument, SchemaMismatch, StoreError, StoreU
 from aats_core.health import HealthStatus
 from aats_core.message import new_id
 from aats_core.store import Index, Put, RecordStore, Require, Schema
-from aats_core.testing.stores_faults import KeyValueFaultContract, RecordFaultContract
+from aats_core.testing.stores_faults import KeyValueFaultContract, RecordFaultContract, RecordTruthContract
 from plugins.stores.mongodb.tests.conftest import DATABASE
 from plugins.stores.mongodb.tests.test_contract import ThroughMotor
 from tests.services import MongoServer
@@ -55,8 +55,7 @@ async def until(condition, patience=30.0):
             await asyncio.sleep(0.05)
 
 
-class TestFaults(OnOwnServer, RecordFaultContract, KeyValueFaultContract):
-    short = 2.0
+class OnMongo(OnOwnServer):
     rounds = 1
     unsure = None
     keeps_writing = True
@@ -71,7 +70,11 @@ class TestFaults(OnOwnServer, RecordFaultContract, KeyValueFaultContract):
         return self._make(url, driver=self.driver, pool_size=pool, **settings)
 
 
-class TestFaultsThroughMotor(TestFaults, ThroughMotor):
+class TestFaults(OnMongo, RecordFaultContract, KeyValueFaultContract):
+    pass
+
+
+class TestTruthThroughMotor(OnMongo, ThroughMotor, RecordTruthContract):
     driver = "motor"
 
 

@@ -64,6 +64,7 @@ async def eventually(call: Any, wanted: Any) -> None:
                 return
 
 
+@pytest.mark.timeout(300)  # a machine that has much else to do takes a minute to start this server
 class TestFaults(OnOwnServer, RecordFaultContract):
     patience = PATIENCE
     short = 3.0
