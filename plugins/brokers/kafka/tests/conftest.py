@@ -17,11 +17,11 @@ from tests.services.service import Service
 QUICK: dict[str, Any] = {
     "partitions": 2,
     "replication_factor": 1,
-    "session": 2.0,
+    "session": 10.0,
     "heartbeat": 0.2,
-    "timeout": 5.0,
+    "timeout": 30.0,
 }
-"""Settings of a client in tests."""
+"""Settings of a client in tests: it is quick to notice what changes, and slow to give anything up."""
 
 Opening = Callable[..., AbstractAsyncContextManager[KafkaBroker]]
 

@@ -22,7 +22,8 @@ class TestKafkaBroker(BrokerContract):
     }
     short_lease = 1.5
     examples = 8
-    timeout = 3.0
+    timeout = 4.0
+    patience = 60.0
 
     @pytest.fixture(autouse=True)
     def _server(self, proxy: FaultProxy) -> None:
@@ -38,7 +39,7 @@ class TestKafkaBroker(BrokerContract):
                 timeout=self.timeout,
                 partitions=2,
                 replication_factor=1,
-                session=2.0,
+                session=6.0,
                 heartbeat=0.2,
             )
         )

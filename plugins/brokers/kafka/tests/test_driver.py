@@ -124,7 +124,7 @@ def test_a_client_leaves_no_connection_open(
         loop.create_connection = create_connection  # type: ignore[method-assign] # this test's loop
         client = Client(KafkaSettings(servers=[f"127.0.0.1:{proxy.port}"], **QUICK), 5.0)
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await trouble(client, proxy)
         finally:
             proxy.inject(Fault.NONE)

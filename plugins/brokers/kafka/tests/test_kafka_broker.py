@@ -18,7 +18,7 @@ from aats_core.message import Message, new_id
 from plugins.brokers.kafka.tests.conftest import QUICK, Opening
 from tests.services.kafka import KafkaServer
 
-PATIENCE = 30
+PATIENCE = 60
 
 
 def topic() -> str:
@@ -29,6 +29,7 @@ def topic() -> str:
 class TestAServerThatDies:
     """Its own server, since kill -9 would meet other tests."""
 
+    @pytest.mark.timeout(300)
     def test_what_it_confirmed_outlives_kill_9(self, possible: None, tmp_path: Path) -> None:
         server = KafkaServer(tmp_path)
         server.start()
@@ -39,7 +40,7 @@ class TestAServerThatDies:
 
     async def _kill(self, server: KafkaServer) -> None:
         name = topic()
-        broker = KafkaBroker(KafkaSettings(servers=(server.url,), **{**QUICK, "timeout": 20.0}))
+        broker = KafkaBroker(KafkaSettings(servers=(server.url,), **{**QUICK, "timeout": 100.0}))
         await broker.connect()
         confirmed, handled = set[int](), list[int]()
         async with broker.subscribe(name, "g") as subscription:
@@ -63,7 +64,7 @@ class TestAServerThatDies:
             publishing += [asyncio.create_task(publish(value)) for value in range(200, 220)]
             assert (await broker.health()).status is HealthStatus.DOWN
             await asyncio.to_thread(server.start)
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(120):
                 await asyncio.gather(*publishing)
                 while not confirmed <= set(handled):
                     await asyncio.sleep(0.05)
@@ -208,26 +209,31 @@ def test_a_partition_whose_note_is_full_goes_on_when_the_earliest_are_settled(cl
     async def main() -> None:
         name, count = topic(), 2400
         async with client(partitions=1) as broker, broker.subscribe(name, "g", prefetch=count) as subscription:
-            await broker.publish_many(name, [Message("m", value) for value in range(count)])
-            held: list[Delivery] = []
-            received = 0
-            try:
-                while received < count:
-                    async with asyncio.timeout(2):
-                        delivery = await anext(subscription)
-                    received += 1
-                    if delivery.message.read(int) % 2:
+            group = broker._subscriptions._groups[f"g@{name}"]
+            (part,) = group.partitions.values()
+            held, seen, full = list[Delivery](), set[int](), asyncio.Event()
+
+            async def consume() -> None:
+                async for delivery in subscription:
+                    value = delivery.message.read(int)
+                    seen.add(value)
+                    if value % 2 or full.is_set():
                         await delivery.ack()
                     else:
                         held.append(delivery)
-            except TimeoutError:
-                pass
-            assert 500 < received < count, "the note was never full"
-            async with asyncio.timeout(60):
+
+            consuming = asyncio.create_task(consume())
+            await broker.publish_many(name, [Message("m", value) for value in range(count)])
+            async with asyncio.timeout(PATIENCE):
+                while part.has_room() or subscription._coming or not subscription._waiting:
+                    await group._committer.soon((part,))  # after which there may be room again
+            assert 500 < len(seen) < count
+            full.set()
+            async with asyncio.timeout(PATIENCE):
                 await asyncio.gather(*(delivery.ack() for delivery in held))
-                while received < count:
-                    await (await anext(subscription)).ack()
-                    received += 1
+                while len(seen) < count:
+                    await asyncio.sleep(0.02)
+            consuming.cancel()
 
     asyncio.run(main())
 

@@ -48,6 +48,11 @@ class Bench:
 
         self._patch.setattr(self.driver, "send", lossy)
 
+    async def hurry(self) -> None:
+        """Have the producer give up what is sent from now on after a second."""
+        await asyncio.sleep(0)  # until when it may take is found out once a turn of the event loop
+        self._patch.setattr(self.producer, "_settings", self.settings.model_copy(update={"timeout": 1.0}))
+
     async def written(self) -> list[list[bytes]]:
         """Return what is in each partition."""
         reader = self.driver.sibling()
@@ -107,10 +112,11 @@ def test_what_is_sent_again_for_want_of_an_answer_is_written_once_and_in_order(b
 
 def test_what_is_refused_is_not_written_later_and_does_not_stop_what_follows(bench: Open) -> None:
     async def main() -> None:
-        async with bench(timeout=2.0) as made:
+        async with bench() as made:
             await made.producer.send(made.topic, b"before", key=b"k")
             with pytest.MonkeyPatch.context() as patch:
                 made._patch = patch
+                await made.hurry()
                 made.meddle(lambda _: True, sent=False)
                 with pytest.raises(BrokerUnavailable, match="the answer is lost"):
                     await made.producer.send(made.topic, b"refused", key=b"k")
@@ -122,11 +128,12 @@ def test_what_is_refused_is_not_written_later_and_does_not_stop_what_follows(ben
 
 def test_what_follows_a_batch_in_doubt_is_written_under_another_identity(bench: Open) -> None:
     async def main() -> None:
-        async with bench(timeout=2.0) as made:
+        async with bench() as made:
             await made.producer.send(made.topic, b"before", key=b"k")
             first = made.producer._identity
             with pytest.MonkeyPatch.context() as patch:
                 made._patch = patch
+                await made.hurry()
                 made.meddle(lambda _: True, sent=True)
                 with pytest.raises(BrokerUnavailable):
                     await made.producer.send(made.topic, b"in doubt", key=b"k")

@@ -53,10 +53,10 @@ def secured(possible: None, files: Path, tmp_path_factory: pytest.TempPathFactor
 async def speak(port: int, **chosen: Any) -> None:
     """Publish a message and receive it."""
     topic = f"secure.{new_id()}"
-    broker = KafkaBroker(KafkaSettings(servers=(f"127.0.0.1:{port}",), **{**QUICK, "timeout": 10.0, **chosen}))
+    broker = KafkaBroker(KafkaSettings(servers=(f"127.0.0.1:{port}",), **{**QUICK, **chosen}))
     await broker.connect()
     try:
-        async with broker.subscribe(topic, "g") as subscription, asyncio.timeout(20):
+        async with broker.subscribe(topic, "g") as subscription, asyncio.timeout(60):
             await broker.publish(topic, Message("m", "secret"))
             delivery = await anext(subscription)
             assert delivery.message.read(str) == "secret"
