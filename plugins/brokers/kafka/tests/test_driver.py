@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from aats_broker_kafka import KafkaSettings
 from aats_broker_kafka.client import Client
-from aats_broker_kafka.driver import Driver
+from aats_broker_kafka.driver import Driver, TopicPartition, _records
 from aiokafka.protocol.metadata import MetadataRequest
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from aats_core.errors import BrokerUnavailable
 from aats_core.message import new_id
@@ -48,6 +49,20 @@ def test_a_connection_that_ended_is_closed_before_it_is_forgotten(server: KafkaS
             await driver.close()
 
     asyncio.run(main())
+
+
+def test_a_batch_that_was_damaged_on_its_way_is_not_taken() -> None:
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 1000)
+    for offset, value in enumerate((b"first", b"second")):
+        builder.append(offset, None, None, value, [])
+    data = bytes(builder.build())
+    place = TopicPartition("t", 0)
+
+    records, position = _records(place, data, 1)
+    assert ([record.value for record in records], position) == ([b"second"], 2)
+
+    with pytest.raises(BrokerUnavailable, match="damaged"):
+        _records(place, data.replace(b"second", b"sec0nd"), 0)
 
 
 async def cancel_first_request(client: Client, _: FaultProxy) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
@@ -19,6 +20,8 @@ from aats_broker_kafka.client import Client
 from aats_broker_kafka.outage import Outage
 from aats_broker_kafka.settings import KafkaSettings
 from aats_core.errors import BrokerError, BrokerUnavailable
+
+log = logging.getLogger(__name__)
 
 EARLIEST, LATEST = -2, -1
 FETCH_BYTES = 256 * 1024
@@ -247,7 +250,7 @@ class Driver:
         for topic, partitions in answer.topics:
             for partition, code, end, *_, data in partitions:
                 place = TopicPartition(topic, partition)
-                records, position = _records(data, positions[place]) if not code else ([], positions[place])
+                records, position = _records(place, data, positions[place]) if not code else ([], positions[place])
                 found[place] = Found(records, position, end, code)
         return found
 
@@ -258,12 +261,15 @@ def _seen(answer: asyncio.Future[Any]) -> None:
         answer.exception()
 
 
-def _records(data: bytes, position: int) -> tuple[list[Record], int]:
-    """Return the records from a position on, and the position after them."""
+def _records(place: TopicPartition, data: bytes, position: int) -> tuple[list[Record], int]:
+    """Return the records from a position on, and the position after them; raises where their checksum is wrong."""
     found: list[Record] = []
     batches = MemoryRecords(data)
     while batches.has_next():
         batch: Any = batches.next_batch()
+        if not batch.validate_crc():
+            log.error("%s: partition %s is damaged on the way, after offset %s", *place, position)
+            raise BrokerUnavailable(f"{place.topic}: what was read of partition {place.partition} is damaged")
         after = batch.next_offset
         if not batch.is_control_batch:
             found += [record for record in batch if record.offset >= position]
