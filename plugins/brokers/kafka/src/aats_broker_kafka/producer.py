@@ -39,6 +39,7 @@ class Producer:
         self._size = min(BATCH_BYTES, settings.max_message_bytes)
         self._identity: Identity | None = None
         self._new: defaultdict[str, deque[Outgoing]] = defaultdict(deque)
+        """Records with a key that have no lane yet, by topic."""
         self._free: defaultdict[str, deque[Outgoing]] = defaultdict(deque)
         """Records without a key, by topic."""
         self._lanes: dict[TopicPartition, Lane] = {}
@@ -66,7 +67,8 @@ class Producer:
             raise BrokerUnavailable(f"{topic}: the broker is closed")
         self._wake()
         confirmed: asyncio.Future[None] = self._loop.create_future()
-        self._new[topic].append(Outgoing(value, key, headers or [], self._until, confirmed))
+        pile = self._free if key is None else self._new
+        pile[topic].append(Outgoing(value, key, headers or [], self._until, confirmed))
         return confirmed
 
     async def close(self) -> None:
@@ -127,14 +129,11 @@ class Producer:
         self._look()
 
     def _place(self) -> bool:
-        """Sort what is new by its partitions, and tell whether those of a topic are not known."""
+        """Sort what has a key by its partitions, and tell whether those of a topic are not known."""
         for topic in list(self._new):
             if count := self._driver.partitions(topic):
                 for record in self._new.pop(topic):
-                    if record.key is None:
-                        self._free[topic].append(record)
-                    else:
-                        self._lane(TopicPartition(topic, _hash(record.key) % count)).waiting.append(record)
+                    self._lane(TopicPartition(topic, _hash(record.key) % count)).waiting.append(record)
         return bool(self._new)
 
     def _place_freely(self, topic: str, by_node: dict[int, list[Lane]]) -> bool:
