@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from asyncio.trsock import TransportSocket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -24,6 +26,21 @@ QUICK: dict[str, Any] = {
 """Settings of a client in tests: it is quick to notice what changes, and slow to give anything up."""
 
 Opening = Callable[..., AbstractAsyncContextManager[KafkaBroker]]
+
+
+def watch_connections() -> list[TransportSocket]:
+    """Return a list of the sockets of all connections that the running event loop makes from now on."""
+    created: list[TransportSocket] = []
+    loop = asyncio.get_running_loop()
+    connect = loop.create_connection
+
+    async def create_connection(*args: Any, **options: Any) -> Any:
+        made = await connect(*args, **options)
+        created.append(made[0].get_extra_info("socket"))
+        return made
+
+    loop.create_connection = create_connection  # type: ignore[method-assign] # this test's loop
+    return created
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from aats_core.errors import BrokerUnavailable
 from aats_core.message import new_id
-from plugins.brokers.kafka.tests.conftest import QUICK
+from plugins.brokers.kafka.tests.conftest import QUICK, watch_connections
 from tests.services.kafka import KafkaServer
 from tests.services.proxy import Fault, FaultProxy
 
@@ -127,16 +127,7 @@ def test_a_client_leaves_no_connection_open(
     """What stays open would be a warning of the interpreter sooner or later; here it is looked for."""
 
     async def main() -> None:
-        created: list[asyncio.Transport] = []
-        loop = asyncio.get_running_loop()
-        connect = loop.create_connection
-
-        async def create_connection(*args: Any, **options: Any) -> Any:
-            made = await connect(*args, **options)
-            created.append(made[0])
-            return made
-
-        loop.create_connection = create_connection  # type: ignore[method-assign] # this test's loop
+        created = watch_connections()
         client = Client(KafkaSettings(servers=[f"127.0.0.1:{proxy.port}"], **QUICK), 5.0)
         try:
             async with asyncio.timeout(60):
@@ -144,7 +135,7 @@ def test_a_client_leaves_no_connection_open(
         finally:
             proxy.inject(Fault.NONE)
         assert created
-        assert [transport for transport in created if transport.get_extra_info("socket").fileno() >= 0] == []
+        assert [socket for socket in created if socket.fileno() >= 0] == []
 
     asyncio.run(main())
 

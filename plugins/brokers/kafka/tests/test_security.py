@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ from typing import Any
 import pytest
 import trustme
 from aats_broker_kafka import KafkaBroker, KafkaSettings
+from aats_broker_kafka.client import Client
+from aiokafka.conn import AIOKafkaConnection
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -20,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from aats_core.errors import BrokerUnavailable
 from aats_core.message import Message, new_id
-from plugins.brokers.kafka.tests.conftest import QUICK
+from plugins.brokers.kafka.tests.conftest import QUICK, watch_connections
 from tests.services.kafka import PASSWORD, USER, KafkaServer
 
 
@@ -78,9 +79,6 @@ class TestSecurity:
     def test_certificates_on_both_sides_are_checked(self, secured: KafkaServer, files: Path) -> None:
         asyncio.run(speak(secured.tls_port, tls={"ca": files / "ca.pem", "certificate": files / "client.pem"}))
 
-    # aiokafka leaves the socket of a refused handshake to the garbage collector, which is therefore called here.
-    @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
-    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
     @pytest.mark.parametrize(
         ("ca", "certificate"), [("ca.pem", None), ("ca.pem", "stranger.pem"), ("strangers-ca.pem", "client.pem")]
     )
@@ -90,7 +88,30 @@ class TestSecurity:
         tls = {"ca": files / ca, "certificate": certificate and files / certificate}
         with pytest.raises(BrokerUnavailable):
             asyncio.run(speak(secured.tls_port, timeout=1.5, tls=tls))
-        gc.collect()
+
+    def test_a_connection_that_is_given_up_after_the_handshake_is_not_left_open(
+        self, secured: KafkaServer, files: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def main() -> None:
+            created, asked = watch_connections(), asyncio.Event()
+
+            async def wait_for_ever(_: object) -> None:
+                asked.set()
+                await asyncio.get_running_loop().create_future()
+
+            monkeypatch.setattr(AIOKafkaConnection, "_do_version_lookup", wait_for_ever)
+            tls = {"ca": files / "ca.pem", "certificate": files / "client.pem"}
+            client = Client(KafkaSettings(servers=(f"127.0.0.1:{secured.tls_port}",), **{**QUICK, "tls": tls}), 30.0)
+            bootstrap = asyncio.create_task(client.bootstrap())
+            async with asyncio.timeout(60):
+                await asked.wait()
+            bootstrap.cancel()
+            await asyncio.gather(bootstrap, return_exceptions=True)
+            await client.close()
+            assert created
+            assert [socket for socket in created if socket.fileno() >= 0] == []
+
+        asyncio.run(main())
 
     def test_a_password_travels_over_tls(self, secured: KafkaServer, files: Path) -> None:
         asyncio.run(speak(secured.sasl_tls_port, user=USER, password=PASSWORD, tls={"ca": files / "ca.pem"}))

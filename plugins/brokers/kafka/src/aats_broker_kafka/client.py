@@ -18,7 +18,8 @@ class Client(AIOKafkaClient):  # type: ignore[misc] # the driver's client has no
     """Knows the cluster, and has a connection to each node.
 
     The driver's own loses connections: one that it asks first where that is cancelled, one that the server has ended
-    before anybody noticed, one that opens while the client is closed, one that has something left to send.
+    before anybody noticed, one that opens while the client is closed, one that has something left to send, one that is
+    given up before it is open, which with TLS waits for the other side's farewell.
     """
 
     def __init__(self, settings: KafkaSettings, timeout: float) -> None:
@@ -45,6 +46,11 @@ class Client(AIOKafkaClient):  # type: ignore[misc] # the driver's client has no
             transport.abort()  # type: ignore[attr-defined] # all of them are of sockets
         await super().close()
         await asyncio.sleep(0)  # transports that nobody waits for end in the next turn
+
+    def _on_connection_closed(self, conn: Any, reason: Any) -> None:
+        if (transport := conn._protocol._transport) is not None:  # noqa: SLF001 - the driver has no other way
+            self._transports.add(transport)
+        super()._on_connection_closed(conn, reason)
 
     async def _get_conn(self, node: int, *, group: Any = ConnectionGroup.DEFAULT, no_hint: bool = False) -> Any:
         known = self._conns.get((node, group))
