@@ -11,6 +11,8 @@ from aats_core.testing.brokers import BrokerContract
 from aats_core.testing.brokers_outage import OutagePromises
 from tests.services.proxy import Fault, FaultProxy
 
+pytestmark = pytest.mark.timeout(300)  # hundreds of calls in a row take a busy machine more than the usual time
+
 
 class TestKafkaBroker(BrokerContract):
     adds: ClassVar = {
