@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from aats_core.errors import InvalidQuery
 from aats_core.query import Context, matcher, parse_pipeline, run_pipeline
 
 FOREIGN = ({"_id": "null", "x": None}, {"_id": "none"}, {"_id": "one", "x": 1}, {"_id": "array", "x": [1]})
@@ -34,3 +35,13 @@ def test_a_lookup_finds_what_equals_one_of_the_values_at_the_local_path(document
     (result,) = run_pipeline([document], parse_pipeline([lookup]), context)
 
     assert sorted(each["_id"] for each in result["found"]) == joined
+
+
+@pytest.mark.parametrize("milliseconds", [2**63 - 1, -(2**62), 2**48, 1e300])
+@pytest.mark.parametrize("operator", ["$add", "$subtract"])
+def test_a_date_that_python_has_none_of_is_refused_as_that(operator, milliseconds):
+    computed = {"$addFields": {"x": {operator: ["$at", milliseconds]}}}
+    context = Context(datetime.now(UTC), lambda *_: ())
+
+    with pytest.raises(InvalidQuery, match="date value out of range"):
+        run_pipeline([{"at": datetime(1970, 1, 1, tzinfo=UTC)}], parse_pipeline([computed]), context)

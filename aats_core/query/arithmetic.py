@@ -91,7 +91,10 @@ def _milliseconds(value: Any) -> timedelta:
     if not is_finite(value):
         raise ValueError(f"takes milliseconds, not {value!r}")
     cut = value.to_integral_value(ROUND_HALF_EVEN) if isinstance(value, Decimal) else value
-    return int(cut) * _MILLISECOND
+    try:
+        return int(cut) * _MILLISECOND
+    except OverflowError as error:
+        raise OverflowError("date value out of range") from error
 
 
 def subtract(left: Any, right: Any) -> Any:
