@@ -157,7 +157,7 @@ class TestNotifications:
     def test_listening_survives_a_connection_on_which_nothing_passes(self, opened: Any, own_server: Any) -> None:
         async def scenario() -> None:
             with FaultProxy(own_server.port) as proxy:
-                async with opened() as said, opened(proxy.port, timeout=1.0) as store:
+                async with opened() as said, opened(proxy.port, timeout=2.0) as store:
                     name = new_id()
                     async with offered(store, PostgresNotifications).listen(name) as source:
                         proxy.inject(Fault.STALL)

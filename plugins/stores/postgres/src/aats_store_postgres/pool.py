@@ -26,8 +26,11 @@ from aats_store_postgres.slow import SlowLog
 T = TypeVar("T")
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
-_SHARE = 0.9
-"""The part of a call's time that one statement may take: so the server says that it ended it, and it is known how."""
+_MARGIN = 1.0
+"""Seconds before the end of a call, or half of a shorter one, in which the server ends its statement.
+
+So it is the server that says so, also where it or we are busy, and it is known that nothing was applied.
+"""
 
 _LOOKS = 3
 """How often a collection is looked up again that another client has changed meanwhile."""
@@ -317,7 +320,7 @@ def _address(settings: PostgresSettings) -> dict[str, Any]:
 
 async def _connect(settings: PostgresSettings, address: dict[str, Any]) -> Connection:
     """Open a connection as all of them are: it ends statements that take too long by itself."""
-    milliseconds = str(int(settings.timeout * 1000 * _SHARE))
+    milliseconds = str(int(max(settings.timeout - _MARGIN, settings.timeout / 2) * 1000))
     return await asyncpg.connect(
         **address,
         timeout=settings.timeout,

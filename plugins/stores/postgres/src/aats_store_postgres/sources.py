@@ -11,7 +11,7 @@ from aats_core.storage.queries import Order
 from aats_core.store import Document
 from aats_store_postgres import reading
 from aats_store_postgres.catalog import Catalog, Collection
-from aats_store_postgres.failures import translate
+from aats_store_postgres.failures import LOST, translate
 from aats_store_postgres.operations import Read
 from aats_store_postgres.pool import Pool
 from aats_store_postgres.queries import Query
@@ -43,7 +43,7 @@ class Source:
             async for document in reading.stream(session, known, query, order, self._pool.timeout):
                 yield document
             await session.run("COMMIT")
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except (asyncpg.PostgresError, *LOST) as error:
             raise translate(error, self._pool.place) from error
         finally:
             self._pool.release(session)

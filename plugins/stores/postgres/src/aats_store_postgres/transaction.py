@@ -15,7 +15,7 @@ from aats_core.errors import StoreError, StoreUnavailable
 from aats_core.storage.queries import Queries
 from aats_core.store import Records
 from aats_store_postgres.catalog import Collection
-from aats_store_postgres.failures import is_lost, translate
+from aats_store_postgres.failures import LOST, is_lost, translate
 from aats_store_postgres.operations import Change, Operations, Read
 from aats_store_postgres.pool import Pool
 from aats_store_postgres.queries import Query
@@ -90,7 +90,7 @@ class Transaction(AbstractAsyncContextManager[Records]):
             try:
                 async with asyncio.timeout(self._pool.timeout):
                     return await _guarded(session, step, changes=changes)
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncio.CancelledError) as error:
+            except (asyncpg.PostgresError, *LOST, asyncio.CancelledError) as error:
                 if session.connection.is_closed() or is_lost(error) or not isinstance(error, asyncpg.PostgresError):
                     self._session = None
                     self._pool.discard(session)
