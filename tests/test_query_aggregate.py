@@ -45,3 +45,13 @@ def test_a_date_that_python_has_none_of_is_refused_as_that(operator, millisecond
 
     with pytest.raises(InvalidQuery, match="date value out of range"):
         run_pipeline([{"at": datetime(1970, 1, 1, tzinfo=UTC)}], parse_pipeline([computed]), context)
+
+
+def test_what_is_left_out_after_a_lookup_is_not_computed_before_it():
+    lookup = {"$lookup": {"from": "foreign", "localField": "x", "foreignField": "x", "as": "found"}}
+    pipeline = [{"$addFields": {"y": {"$add": ["$x", 1]}}}, lookup, {"$skip": 1}]
+    context = Context(datetime.now(UTC), lambda _, clause: filter(matcher(clause), FOREIGN))
+
+    (result,) = run_pipeline([{"x": "no number"}, {"x": 1}], parse_pipeline(pipeline), context)
+
+    assert (result["y"], [each["_id"] for each in result["found"]]) == (2, ["one", "array"])

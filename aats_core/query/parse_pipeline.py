@@ -36,7 +36,10 @@ _ID = "_id"
 _BY_ID = (((_ID,), 1),)
 _NOTHING = Projection(keeps=True, fields={})
 _PAGES = (Skip, Limit)
-_CUTS: dict[type, tuple[type, ...]] = {Sort: (Match,), Project: _PAGES, AddFields: _PAGES, ReplaceRoot: _PAGES}
+_CUTS: dict[type, tuple[type, ...]] = {
+    Sort: (Match,),
+    **dict.fromkeys((Project, AddFields, ReplaceRoot, Lookup), _PAGES),
+}
 """What may come before a stage although it was written after it, and the outcome be the same."""
 
 
