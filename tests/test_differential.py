@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aats_store_mongodb import MongoStore
 from aats_store_mongodb.failures import translated
-from aats_store_mongodb.wire import CODEC, sendable
+from aats_store_mongodb.wire import CODEC, restored, sendable
 from aats_store_neo4j import Neo4jStore
 from aats_store_postgres import PostgresStore
 from aats_store_redis import RedisStore
@@ -58,7 +58,7 @@ class Mongod(Records):
             cursor = self._database[collection].find(
                 sendable(filter or {}), projection, limit=limit or 0, skip=skip, **options
             )
-            return await cursor.to_list()
+            return restored(await cursor.to_list())
 
     async def update(
         self,
@@ -75,7 +75,7 @@ class Mongod(Records):
                     sendable(filter), sendable(update), upsert=upsert, session=session
                 )
         made = done.upserted_id is not None
-        return UpdateResult(0 if made else done.matched_count, done.modified_count, done.upserted_id)
+        return UpdateResult(0 if made else done.matched_count, done.modified_count, restored(done.upserted_id))
 
     async def delete(self, collection: str, filter: Filter) -> int:
         with translated(collection):
@@ -83,7 +83,7 @@ class Mongod(Records):
 
     async def aggregate(self, collection: str, pipeline: Sequence[Mapping[str, Any]]) -> list[Document]:
         with translated(collection):
-            return await (await self._database[collection].aggregate(sendable(pipeline))).to_list()
+            return restored(await (await self._database[collection].aggregate(sendable(pipeline))).to_list())
 
     async def count(self, collection: str, filter: Filter | None = None) -> int:
         with translated(collection):

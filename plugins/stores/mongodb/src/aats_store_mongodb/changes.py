@@ -15,6 +15,7 @@ from aats_core.errors import StoreError, StoreUnavailable
 from aats_core.store import Capability, Document
 from aats_store_mongodb.database import Database
 from aats_store_mongodb.failures import translate
+from aats_store_mongodb.wire import restored
 
 log = logging.getLogger("aats.store.mongodb")
 
@@ -110,7 +111,8 @@ class ChangeStream(AsyncIterator[Change]):
         if found["operationType"] == _END:
             raise StoreError(f"{self._name}: the collection was dropped, its changes end here")
         self.token = found["_id"]["_data"]
-        return Change(found["operationType"], found["documentKey"]["_id"], found.get("fullDocument"), self.token)
+        key, document = restored([found["documentKey"]["_id"], found.get("fullDocument")])
+        return Change(found["operationType"], key, document, self.token)
 
     def _translated(self, error: PyMongoError) -> StoreError:
         if isinstance(error, OperationFailure) and error.code in _FORGOTTEN:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-from bson import decode_all
 
 from aats_core.store import Document
 from aats_store_mongodb.settings import DriverName
-from aats_store_mongodb.wire import CODEC
+from aats_store_mongodb.wire import restored
 
 
 class Driver(ABC):
@@ -53,7 +51,8 @@ class PymongoDriver(Driver):
 
     async def aggregate(self, collection: Any, pipeline: Sequence[Mapping[str, Any]], session: Any) -> list[Document]:
         """Return what comes out of a pipeline."""
-        return await documents(await collection.aggregate_raw_batches(pipeline, session=session))
+        found: list[Document] = restored(await (await collection.aggregate(pipeline, session=session)).to_list(None))
+        return found
 
     async def watch(self, collection: Any, pipeline: Sequence[Mapping[str, Any]], **options: Any) -> tuple[Any, Any]:
         """Open a change stream."""
@@ -77,7 +76,8 @@ class MotorDriver(Driver):
 
     async def aggregate(self, collection: Any, pipeline: Sequence[Mapping[str, Any]], session: Any) -> list[Document]:
         """Return what comes out of a pipeline."""
-        return await documents(collection.aggregate_raw_batches(pipeline, session=session))
+        found: list[Document] = restored(await collection.aggregate(pipeline, session=session).to_list(None))
+        return found
 
     async def watch(self, collection: Any, pipeline: Sequence[Mapping[str, Any]], **options: Any) -> tuple[Any, Any]:
         """Open a change stream, which Motor does when it is first asked for a change."""
@@ -87,14 +87,6 @@ class MotorDriver(Driver):
     async def close(self) -> None:
         """Close all connections."""
         self.client.close()
-
-
-async def documents(batches: AsyncIterable[bytes]) -> list[Document]:
-    """Return the documents of a raw cursor: with codecs of its own the drivers' other cursors take a slower way."""
-    found: list[Document] = []
-    async for batch in batches:
-        found += decode_all(batch, CODEC)
-    return found
 
 
 def open_driver(name: DriverName, url: str, options: Mapping[str, Any]) -> Driver:

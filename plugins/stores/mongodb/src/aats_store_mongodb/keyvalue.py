@@ -18,6 +18,7 @@ from aats_core.store import KeyValueStore, Lock
 from aats_store_mongodb.database import Database
 from aats_store_mongodb.locks import MongoLocks
 from aats_store_mongodb.servertime import LIVES, NOW, later
+from aats_store_mongodb.wire import restored
 
 _KEYS, _LIMITS = "keys", "limits"
 
@@ -46,7 +47,7 @@ class MongoKeyValues(KeyValueStore):
         keys, wanted = self._database.own(_KEYS), {"_id": key, "$expr": LIVES}
         with self._database.call(key, {"find": keys.name, "filter": wanted}):
             found = await self._database.repeat(lambda: keys.find_one(wanted))
-        return None if found is None else found["value"]
+        return None if found is None else restored(found["value"])
 
     async def put(self, key: str, value: Any, *, ttl: float | None = None) -> None:
         """Write a value, for `ttl` seconds or for good."""

@@ -10,7 +10,6 @@ from aats_core.query import parse_pipeline
 from aats_core.store import Document, Filter, Records, UpdateResult
 from aats_store_mongodb import wire
 from aats_store_mongodb.database import Database
-from aats_store_mongodb.driver import documents
 from aats_store_mongodb.queries import (
     checked_filter,
     checked_options,
@@ -19,6 +18,7 @@ from aats_store_mongodb.queries import (
     complete,
     one_id,
 )
+from aats_store_mongodb.wire import restored
 
 T = TypeVar("T")
 
@@ -73,7 +73,8 @@ class Operations(Records):
             return []
 
         async def work(session: Any) -> list[Document]:
-            return await documents(source.find_raw_batches(wanted, session=session, **options))
+            found: list[Document] = restored(await source.find(wanted, session=session, **options).to_list(None))
+            return found
 
         with self._database.call(collection, {"find": source.name, "filter": wanted, **_as_sent(options)}):
             return await self._read(work)
@@ -97,7 +98,7 @@ class Operations(Records):
             narrowed = wanted if limit in (None, 1) else await self._first(target, wanted, limit, session)
             done = await change(narrowed, changes, upsert=upsert, session=session)
             made = done.upserted_id is not None
-            return UpdateResult(0 if made else done.matched_count, done.modified_count, done.upserted_id)
+            return UpdateResult(0 if made else done.matched_count, done.modified_count, restored(done.upserted_id))
 
         asked = {"q": wanted, "u": changes, "multi": limit != 1, "upsert": upsert}
         with self._database.call(collection, {"update": target.name, "updates": [asked]}):

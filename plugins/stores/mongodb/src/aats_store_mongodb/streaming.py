@@ -13,7 +13,7 @@ from bson import decode_all
 from aats_core.errors import StoreUnavailable
 from aats_core.store import Document
 from aats_store_mongodb.database import Database
-from aats_store_mongodb.wire import CODEC
+from aats_store_mongodb.wire import CODEC, restored
 
 _BATCH = 500
 """Documents that the server sends at once."""
@@ -40,7 +40,7 @@ async def stream(
                 if batch is None:
                     return
                 first = False
-                for document in decode_all(batch, CODEC):
+                for document in restored(decode_all(batch, CODEC)):
                     yield document
         finally:
             await cursor.close()

@@ -8,43 +8,62 @@ from datetime import UTC
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 from bson import Decimal128, Int64, Regex
-from bson.codec_options import CodecOptions, TypeCodec, TypeDecoder, TypeRegistry
+from bson.codec_options import CodecOptions, TypeEncoder, TypeRegistry
 
 from aats_core.query.values import normal
 
 _FLAGS = {"i": re.IGNORECASE, "m": re.MULTILINE, "s": re.DOTALL, "x": re.VERBOSE}
 
 
-class _Decimals(TypeCodec):
+class _Decimals(TypeEncoder):
     """Decimals are `Decimal`s here and `Decimal128`s there."""
 
     python_type = Decimal
-    bson_type = Decimal128
 
     def transform_python(self, value: Decimal) -> Decimal128:
         """Return what is sent."""
         return Decimal128(value)
 
-    def transform_bson(self, value: Decimal128) -> Decimal:
-        """Return what was received."""
-        return value.to_decimal()
+
+CODEC: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=True, tzinfo=UTC, type_registry=TypeRegistry([_Decimals()]))
+"""Decimals are sent as such, dates come back in UTC; what else comes as the driver's own is `restored`."""
+
+_RESTORE: dict[type, Callable[[Any], Any]] = {Int64: int, Decimal128: Decimal128.to_decimal}
 
 
-class _Integers(TypeDecoder):
-    """Integers of 64 bits are integers like all others."""
-
-    bson_type = Int64
-
-    def transform_bson(self, value: Int64) -> int:
-        """Return what was received."""
-        return int(value)
+class _Found(Exception):
+    """There is a value of a type that only BSON has."""
 
 
-CODEC: CodecOptions[dict[str, Any]] = CodecOptions(
-    tz_aware=True, tzinfo=UTC, type_registry=TypeRegistry([_Decimals(), _Integers()])
-)
-"""Dates come back in UTC, decimals as `Decimal`."""
+def _tell(_: Any) -> Any:
+    raise _Found
+
+
+_look = msgspec.msgpack.Encoder(enc_hook=_tell).encode
+
+
+def restored(value: Any) -> Any:
+    """Return what was read with integers and decimals of Python's; other objects that only BSON has stay as they are.
+
+    The driver can do so too, but asks for each value whether it has to, which takes more than all the rest of reading.
+    To see that there is nothing to do an encoder is quicker than any loop.
+    """
+    try:
+        _look(value)
+    except _Found:
+        return _restored(value)
+    return value
+
+
+def _restored(value: Any) -> Any:
+    kind = value.__class__
+    if kind is dict:
+        return {name: _restored(item) for name, item in value.items()}
+    if kind is list:
+        return [_restored(item) for item in value]
+    return _RESTORE[kind](value) if kind in _RESTORE else value
 
 
 def sendable(query: Any) -> Any:
