@@ -55,7 +55,7 @@ async def _call(calls: Calls, rows: list[Row], chance: random.Random) -> None:
 def main() -> None:
     """Measure both on one server."""
     tune_process()
-    ways = {"aats": aats(PostgresStore, "dsn"), "SQLAlchemy": with_sqlalchemy("postgresql+asyncpg")}
+    ways = {"aats": aats(PostgresStore, lambda url: {"dsn": url}), "SQLAlchemy": with_sqlalchemy("postgresql+asyncpg")}
     found: dict[str, list[tuple[list[float], int]]] = {title: [] for title in ways}
     with tempfile.TemporaryDirectory() as directory:
         server = PostgresServer(Path(directory))

@@ -1,4 +1,4 @@
-"""What our stores are measured beside: each database's own driver as one would use it by hand, and a mapper."""
+"""What is measured of stores, our way to them, and for SQL databases their drivers as one uses them, and a mapper."""
 
 from __future__ import annotations
 
@@ -13,10 +13,6 @@ from uuid import uuid4
 import apsw
 import asyncpg
 import msgspec
-from beanie import Document as BeanieDocument
-from beanie import init_beanie
-from pydantic import SecretStr
-from pymongo import AsyncMongoClient
 from sqlalchemy import JSON, func, insert, select
 from sqlalchemy import Index as SqlIndex
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
@@ -63,15 +59,14 @@ def document(number: int) -> Row:
 # Ours
 
 
-def aats(plugin: type[Any], address: str) -> Way:
-    """Return the way through one of our stores, whose settings name the database by `address`."""
+def aats(plugin: type[Any], settings: Callable[[str], dict[str, Any]]) -> Way:
+    """Return the way through one of our stores, given what its settings have to be for the database at a URL."""
 
     @asynccontextmanager
     async def way(url: str) -> AsyncIterator[Calls]:
         with tempfile.TemporaryDirectory() as directory:
-            settings = plugin.Settings(**{address: SecretStr(url)} if url else {})
             info = TeamInfo(namespace=f"b{uuid4().hex[:8]}", state_dir=Path(directory))
-            store = plugin(settings, info, RealClock())
+            store = plugin(plugin.Settings(**settings(url)), info, RealClock())
             await store.connect()
             records = next(part for part in store.capabilities if isinstance(part, RecordStore))
             await records.ensure(NAME, Schema(indexes=(Index({"group": 1}),)))
@@ -200,28 +195,6 @@ def _by_hand(pool: Any, table: str, doc: str) -> Calls:
     return Calls(insert, into(table), into(f"{table}_bulk"), get, find, aggregate)
 
 
-@asynccontextmanager
-async def with_pymongo(url: str) -> AsyncIterator[Calls]:
-    """Keep documents with a majority's confirmation."""
-    client: AsyncMongoClient[Row] = AsyncMongoClient(url, w="majority", journal=True)
-    things = client[f"b{uuid4().hex[:8]}"][NAME]
-    await things.create_index("group")
-
-    async def aggregate() -> list[Any]:
-        return await (await things.aggregate(PIPELINE)).to_list(None)
-
-    yield Calls(
-        lambda row: things.insert_one(dict(row)),
-        lambda rows: things.insert_many(rows),
-        lambda rows: things.database[BULK].insert_many(rows),
-        lambda key: things.find_one({"_id": key}),
-        lambda group: things.find({"group": group}).to_list(None),
-        aggregate,
-    )
-    await client.drop_database(things.database.name)
-    await client.close()
-
-
 # Mappers
 
 
@@ -307,55 +280,6 @@ def _mapped(engine: AsyncEngine) -> Calls:
             return list(await opened.execute(counted))
 
     return Calls(add, into(Thing), into(BulkThing), get, find, aggregate)
-
-
-class MappedBulk(BeanieDocument):
-    """A document that Beanie maps."""
-
-    id: str  # type: ignore[assignment] # ours are strings
-    group: str
-    kind: str
-    value: int
-    name: str
-    tags: list[str]
-    place: dict[str, Any]
-
-    class Settings:
-        """Where they lie."""
-
-        name = BULK
-
-
-class MappedThing(MappedBulk):
-    """One in a collection with an index."""
-
-    class Settings:
-        """Where they lie, and over what there is an index."""
-
-        name = NAME
-        indexes = ("group",)
-
-
-@asynccontextmanager
-async def with_beanie(url: str) -> AsyncIterator[Calls]:
-    """Keep documents as Beanie's models."""
-    client: AsyncMongoClient[Row] = AsyncMongoClient(url, w="majority", journal=True)
-    database = client[f"b{uuid4().hex[:8]}"]
-    await init_beanie(database=database, document_models=[MappedThing, MappedBulk])
-
-    def model(row: Row) -> MappedThing:
-        return MappedThing(**row)
-
-    yield Calls(
-        lambda row: MappedThing.insert_one(model(row)),
-        lambda rows: MappedThing.insert_many([model(row) for row in rows]),
-        lambda rows: MappedBulk.insert_many([MappedBulk(**row) for row in rows]),
-        MappedThing.get,
-        lambda group: MappedThing.find(MappedThing.group == group).to_list(),
-        lambda: MappedThing.aggregate(PIPELINE).to_list(),
-    )
-    await client.drop_database(database.name)
-    await client.close()
 
 
 async def populate(calls: Calls, count: int) -> list[Row]:

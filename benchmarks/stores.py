@@ -16,8 +16,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from aats_store_mongodb import MongoStore
+from aats_store_neo4j import Neo4jStore
 from aats_store_postgres import PostgresStore
+from aats_store_redis import RedisStore
 from aats_store_sqlite import SqliteStore
+from document_peers import with_beanie, with_neo4j, with_pymongo, with_redis
 from rounds import show
 from store_peers import (
     AS_WRITTEN,
@@ -30,20 +33,19 @@ from store_peers import (
     populate,
     with_apsw,
     with_asyncpg,
-    with_beanie,
-    with_pymongo,
     with_sqlalchemy,
 )
 
 from aats_core.tuning import tune_process
-from tests.services import MongoServer, PostgresServer
+from tests.services import MongoServer, Neo4jServer, PostgresServer, RedisServer
+from tests.services.neo4j import PASSWORD
 from tests.services.service import Service
 
 ROUNDS, ROWS = 7, 10_000
 
 
 class Bench(NamedTuple):
-    """A store: its server, if it has one, and the ways to it: ours, the driver, a mapper, and perhaps others.
+    """A store: its server, if it has one, and the ways to it: ours, the driver, a mapper if any, and perhaps others.
 
     `target` is what each of our calls may cost beside the driver.
     """
@@ -56,13 +58,13 @@ class Bench(NamedTuple):
 STORES = {
     "sqlite": Bench(
         None,
-        {"aats": aats(SqliteStore, "path"), "apsw": with_apsw, "SQLAlchemy": with_sqlalchemy("sqlite+aiosqlite")},
+        {"aats": aats(SqliteStore, lambda _: {}), "apsw": with_apsw, "SQLAlchemy": with_sqlalchemy("sqlite+aiosqlite")},
         "(one thread)",
     ),
     "postgres": Bench(
         PostgresServer,
         {
-            "aats": aats(PostgresStore, "dsn"),
+            "aats": aats(PostgresStore, lambda url: {"dsn": url}),
             "asyncpg": with_asyncpg(AS_WRITTEN),
             "SQLAlchemy": with_sqlalchemy("postgresql+asyncpg"),
             "asyncpg, JSONB only": with_asyncpg(JSONB_ONLY),
@@ -71,7 +73,17 @@ STORES = {
     ),
     "mongodb": Bench(
         MongoServer,
-        {"aats": aats(MongoStore, "url"), "PyMongo": with_pymongo, "Beanie": with_beanie},
+        {"aats": aats(MongoStore, lambda url: {"url": url}), "PyMongo": with_pymongo, "Beanie": with_beanie},
+        "<= 1.2",
+    ),
+    "neo4j": Bench(
+        Neo4jServer,
+        {"aats": aats(Neo4jStore, lambda url: {"uri": url, "password": PASSWORD}), "neo4j": with_neo4j},
+        "<= 1.2",
+    ),
+    "redis": Bench(
+        RedisServer,
+        {"aats": aats(RedisStore, lambda url: {"servers": [url]}), "redis-py": with_redis},
         "<= 1.2",
     ),
 }
@@ -141,8 +153,9 @@ def main(names: list[str]) -> None:
 
 
 def _measure(name: str, bench: Bench, url: str) -> None:
-    ours, driver, mapper, *others = bench.ways
-    peers = {driver: bench.target, mapper: "< 1", **dict.fromkeys(others, "(none)")}
+    ours, driver, *mapper_and_others = bench.ways
+    limits = ("< 1", *["(none)"] * len(mapper_and_others))
+    peers = {driver: bench.target, **dict(zip(mapper_and_others, limits, strict=False))}
     for case in CASES:
         figures = asyncio.run(compare(bench, url, case))
         for index, unit in enumerate(("µs of CPU a call", "µs a call")):
