@@ -85,7 +85,7 @@ class Dictionaries(Database):
             entries = entries_of(collection, decode(body)) if ranges is not None else []
             if ranges is None or any(low <= each < high for n, low, high in ranges for each in entries[n]):
                 self.data.read[-1] += 1
-                yield [Stored(key, body)]
+                yield [(key, body)]
 
     async def revision(self, collection: KnownCollection) -> int:
         await self._called()

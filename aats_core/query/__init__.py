@@ -1,6 +1,6 @@
 """The one filter, update and pipeline language of every record store: MongoDB's, a documented subset of it."""
 
-from aats_core.query.aggregate import Context, run_pipeline
+from aats_core.query.aggregate import Context, PipelineRun, run_pipeline
 from aats_core.query.apply import is_modified, updated, upserted
 from aats_core.query.filters import Clause
 from aats_core.query.match import matcher
@@ -16,6 +16,7 @@ __all__ = [
     "Changes",
     "Clause",
     "Context",
+    "PipelineRun",
     "Prepared",
     "Projection",
     "is_modified",

@@ -14,8 +14,11 @@ Accumulate: TypeAlias = Callable[[Sequence[Any]], Any]
 """Makes one value of those of all documents of a group, in their order."""
 
 
-def _numbers(values: Sequence[Any]) -> list[Any]:
-    return [value for value in values if rank(value) == NUMBER]
+_NUMBERS = {int, float, Decimal}
+
+
+def _numbers(values: Sequence[Any]) -> Sequence[Any]:
+    return values if _NUMBERS.issuperset(map(type, values)) else [value for value in values if rank(value) == NUMBER]
 
 
 def total(values: Sequence[Any]) -> Any:

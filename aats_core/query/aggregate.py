@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from aats_core.errors import InvalidQuery
 from aats_core.query.accumulators import ACCUMULATORS
-from aats_core.query.compute import Compute, computer, variables_of
+from aats_core.query.compute import Compute, column, computer, variables_of
 from aats_core.query.expressions import Expression
 from aats_core.query.filters import Clause, In, Path
 from aats_core.query.match import equal_keys, matcher
@@ -33,6 +33,9 @@ from aats_core.query.pipelines import (
 from aats_core.query.projection import project
 from aats_core.query.values import MISSING, sort_key
 
+_ONE_BY_ONE = (Match, Project, AddFields, ReplaceRoot, Unwind)
+"""Stages that make of each document what they make of it whatever the others are."""
+
 Documents: TypeAlias = Iterable[dict[str, Any]]
 Find: TypeAlias = Callable[[str, Clause], Documents]
 """Returns the documents of a collection that match, for `$lookup`."""
@@ -51,9 +54,42 @@ def run_pipeline(documents: Documents, pipeline: Pipeline, context: Context) -> 
 
     Raises `InvalidQuery` where an operator does not fit the values that it finds.
     """
+    return list(_through(documents, pipeline, context))
+
+
+def _through(documents: Documents, pipeline: Pipeline, context: Context) -> Documents:
     for stage in pipeline:
         documents = _STAGES[stage.__class__](documents, stage, context)
-    return list(documents)
+    return documents
+
+
+class PipelineRun:
+    """Runs a pipeline over documents that come some at a time, and keeps of them what its stages need to the end."""
+
+    def __init__(self, pipeline: Pipeline, context: Context) -> None:
+        self._context = context
+        self._kept: list[dict[str, Any]] = []
+        self._groups: _Groups | None = None
+        alone = 0
+        while alone < len(pipeline) and isinstance(pipeline[alone], _ONE_BY_ONE):
+            alone += 1
+        self._first, self._rest = pipeline[:alone], pipeline[alone:]
+        if self._rest and isinstance(stage := self._rest[0], Group):
+            self._groups, self._rest = _Groups(stage, context), self._rest[1:]
+
+    def add(self, documents: Sequence[dict[str, Any]]) -> None:
+        """Take more documents, which stay as they are."""
+        if self._first:
+            documents = list(_through(documents, self._first, self._context))
+        if self._groups is not None:
+            self._groups.add(documents)
+        else:
+            self._kept += documents
+
+    def finish(self) -> list[dict[str, Any]]:
+        """Return what comes out of the pipeline."""
+        documents = self._kept if self._groups is None else self._groups.made()
+        return list(_through(documents, self._rest, self._context))
 
 
 def _match(documents: Documents, stage: Match, _: Context) -> Documents:
@@ -111,18 +147,42 @@ def _replace_root(documents: Documents, stage: ReplaceRoot, context: Context) ->
         yield root
 
 
+class _Groups:
+    """The groups of a `$group`, which gets its documents some at a time and keeps only what it makes values of."""
+
+    def __init__(self, stage: Group, context: Context) -> None:
+        self._stage = stage
+        self._id = column(stage.id, context.now)
+        self._columns = [column(value, context.now) for _, _, value in stage.fields]
+        self._known: dict[Any, tuple[Any, list[list[Any]]]] = {}
+
+    def add(self, documents: Sequence[dict[str, Any]]) -> None:
+        """Take more documents."""
+        keys, columns = self._id(documents), [compute(documents) for compute in self._columns]
+        places: dict[Any, list[int]] = {}
+        for place, key in enumerate(keys):
+            known = key if key.__class__ is str else sort_key(key)  # which is a tuple
+            if known in places:
+                places[known].append(place)
+            else:
+                places[known] = [place]
+        for known, each in places.items():
+            if known not in self._known:
+                key = keys[each[0]]
+                self._known[known] = (None if key is MISSING else key, [[] for _ in columns])
+            for values, found in zip(self._known[known][1], columns, strict=True):
+                values.extend([found[place] for place in each])
+
+    def made(self) -> Iterator[dict[str, Any]]:
+        """Yield the document of each group."""
+        for key, columns in self._known.values():
+            yield {"_id": key, **_accumulated(self._stage, columns)}
+
+
 def _group(documents: Documents, stage: Group, context: Context) -> Documents:
-    compute_id = computer(stage.id)
-    computers = [computer(expression) for _, _, expression in stage.fields]
-    groups: dict[tuple[Any, ...], tuple[Any, list[list[Any]]]] = {}
-    for document in documents:
-        variables = variables_of(document, context.now)
-        key = compute_id(variables)
-        group = groups.setdefault(sort_key(key), (None if key is MISSING else key, [[] for _ in computers]))
-        for values, compute in zip(group[1], computers, strict=True):
-            values.append(compute(variables))
-    for key, columns in groups.values():
-        yield {"_id": key, **_accumulated(stage, columns)}
+    groups = _Groups(stage, context)
+    groups.add(list(documents))
+    yield from groups.made()
 
 
 def _accumulated(stage: Group, columns: list[list[Any]]) -> dict[str, Any]:

@@ -30,6 +30,21 @@ def variables_of(document: Any, now: Any = None) -> dict[str, Any]:
     return {ROOT: document, "NOW": now}
 
 
+def column(expression: Expression, now: Any) -> Callable[[Sequence[Any]], list[Any]]:
+    """Return a function that evaluates an expression on each of many documents; like `computer` it is built once."""
+    compute = computer(expression)
+    if isinstance(compute, _Constant):
+        return lambda documents: [compute.value] * len(documents)
+    if isinstance(expression, Field) and expression.variable == ROOT and len(expression.path) == 1:
+        (name,) = expression.path
+        return lambda documents: [document.get(name, MISSING) for document in documents]
+
+    def run(documents: Sequence[Any]) -> list[Any]:
+        return [compute(variables_of(document, now)) for document in documents]
+
+    return run
+
+
 _IN_ANY_ORDER = frozenset({"$add", "$multiply"})
 """Operators whose constants come last, so that null elsewhere is met before a constant of a wrong type."""
 _ASSOCIATIVE = _IN_ANY_ORDER | {"$concat", "$concatArrays"}

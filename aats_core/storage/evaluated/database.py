@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from enum import Enum
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -27,11 +27,8 @@ Seen = bytes | None | _Unseen
 """The stored form that was read of a document, None where there was none, or `UNSEEN`."""
 
 
-class Stored(NamedTuple):
-    """A document as it lies in the database."""
-
-    key: str
-    body: bytes
+Stored: TypeAlias = tuple[str, bytes]
+"""A document as it lies in the database: its key and its stored form."""
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):

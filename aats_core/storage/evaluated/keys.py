@@ -121,5 +121,15 @@ def wanted_keys(clause: Clause) -> list[str] | None:
     return None
 
 
+def is_about_id(clause: Clause) -> bool:
+    """Tell whether a clause asks for one `_id` and nothing else, so that what lies under its key is what matches."""
+    return (
+        isinstance(clause, Compare)
+        and clause.path == ("_id",)
+        and clause.comparison is Comparison.EQ
+        and clause.operand.__class__ is not list
+    )
+
+
 def _keys(ids: Sequence[Any]) -> list[str]:
     return list(dict.fromkeys(id_key(each) for each in ids if each.__class__ is not list))

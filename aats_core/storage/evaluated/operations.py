@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
 from typing import Any, NamedTuple, TypeVar
 
 from aats_core.clock import Clock
-from aats_core.query import Clause, Context, run_pipeline, sorted_by
+from aats_core.query import Clause, Context, PipelineRun, run_pipeline, sorted_by
 from aats_core.query.pipelines import Facet, Lookup, Pipeline
 from aats_core.query.shape import bound
 from aats_core.storage.collection import check_name
@@ -80,23 +81,33 @@ class Operations(CheckedRecords[Clause]):
         return Step(name, (), lambda unit: unit.insert(name, encoded))
 
     def _encoded(self, document: Document) -> Stored:
-        return Stored(id_key(document["_id"]), encode_document(document, self._largest))
+        return id_key(document["_id"]), encode_document(document, self._largest)
 
     # Reads
 
     async def _find(self, name: str, query: Clause, order: Order, limit: int | None, skip: int) -> list[Document]:
         end = None if limit is None else skip + limit
-        found = [each.document for each in await self._reading().found(name, query, None if order else end)]
-        return (sorted_by(found, order) if order else found)[skip:end]
+        found = await self._reading().found(name, query, None if order else end)
+        documents = [document for _, document, _ in found]
+        return (sorted_by(documents, order) if order else documents)[skip:end]
 
     async def _count(self, name: str, query: Clause) -> int:
         return await self._reading().count(name, query)
 
     async def _aggregate(self, name: str, begin: Beginning[Clause]) -> list[Document]:
-        documents = await self._find(name, begin.query, begin.order, begin.limit, begin.skip)
         if any(isinstance(stage, Lookup | Facet) for stage in begin.rest):
-            return await self._with_others(documents, begin.rest)
-        return run_pipeline(documents, begin.rest, Context(self._now(), _nothing))
+            return await self._with_others(await self._beginning(name, begin), begin.rest)
+        run = PipelineRun(begin.rest, Context(self._now(), _nothing))
+        if begin.order or begin.skip or begin.limit is not None:
+            run.add(await self._beginning(name, begin))
+        else:
+            async with aclosing(self._reading().matching(name, begin.query)) as batches:
+                async for batch in batches:
+                    run.add([document for _, document, _ in batch])
+        return run.finish()
+
+    async def _beginning(self, name: str, begin: Beginning[Clause]) -> list[Document]:
+        return await self._find(name, begin.query, begin.order, begin.limit, begin.skip)
 
     async def _with_others(self, documents: list[Document], stages: Pipeline) -> list[Document]:
         """Run stages that ask for other collections, in a thread that waits while the event loop fetches these."""

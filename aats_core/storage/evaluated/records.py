@@ -15,8 +15,9 @@ from aats_core.errors import Conflict, DuplicateKey, StoreError, StoreUnavailabl
 from aats_core.query import Clause, parse_projection, project, sorted_by
 from aats_core.query.filters import Path
 from aats_core.storage.collection import check_name, check_schema
+from aats_core.storage.evaluated.codec import decode
 from aats_core.storage.evaluated.database import Database
-from aats_core.storage.evaluated.keys import id_key
+from aats_core.storage.evaluated.keys import id_key, is_about_id, wanted_keys
 from aats_core.storage.evaluated.operations import Operations, Step
 from aats_core.storage.evaluated.unit import Unit
 from aats_core.storage.operations import CheckedRecordStore
@@ -55,6 +56,12 @@ class EvaluatedRecords(Operations, CheckedRecordStore[Clause]):
 
     def _reading(self) -> Unit:
         return Unit(self._database)
+
+    async def _find(self, name: str, query: Clause, order: Order, limit: int | None, skip: int) -> list[Document]:
+        if is_about_id(query):
+            (body,) = await self._database.fetch(name, wanted_keys(query) or ())
+            return [] if body is None or skip or limit == 0 else [decode(body)]
+        return await super()._find(name, query, order, limit, skip)
 
     async def write(self, operations: Sequence[Write]) -> None:
         """Apply all operations in one commit, or none of them."""
@@ -109,11 +116,11 @@ class EvaluatedRecords(Operations, CheckedRecordStore[Clause]):
         if not order:
             async with aclosing(unit.matching(name, query)) as batches:
                 async for batch in batches:
-                    for each in batch:
-                        yield each.document
+                    for _, document, _ in batch:
+                        yield document
             return
         kept = parse_projection({**{".".join(path): 1 for path, _ in order}, "_id": 1})
-        found = [project(each.document, kept) async for batch in unit.matching(name, query) for each in batch]
+        found = [project(document, kept) async for batch in unit.matching(name, query) for _, document, _ in batch]
         keys = [id_key(each["_id"]) for each in sorted_by(found, order)]
         for start in range(0, len(keys), _PAGE):
             page = keys[start : start + _PAGE]

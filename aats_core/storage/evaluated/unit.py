@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -12,7 +12,7 @@ from aats_core.errors import Conflict, InvalidDocument, InvalidQuery
 from aats_core.query import Clause, is_modified, matcher, updated, upserted
 from aats_core.query.filters import And, Not, Or, Text
 from aats_core.storage.collection import KnownCollection
-from aats_core.storage.evaluated.codec import decode, encode
+from aats_core.storage.evaluated.codec import decode, decode_all, encode
 from aats_core.storage.evaluated.database import UNSEEN, Change, Commit, Database, Seen, Stored, taken_id
 from aats_core.storage.evaluated.keys import id_key, wanted_keys
 from aats_core.storage.json_schema import validate
@@ -26,12 +26,8 @@ Place = tuple[str, str]
 """The collection of a document, and its key there."""
 
 
-class Found(NamedTuple):
-    """A document that matches, and the stored form that was read; None where the unit wrote it itself."""
-
-    key: str
-    document: Document
-    body: bytes | None = None
+Found: TypeAlias = tuple[str, Document, bytes | None]
+"""The key of a document, itself, and the stored form that was read; None where that does not matter."""
 
 
 class Unit:
@@ -82,20 +78,20 @@ class Unit:
         if keys is not None:
             yield await self._named(name, keys, bound)
             return
-        matches = matcher(bound)
+        matches = None if bound == ALL else matcher(bound)
         async with aclosing(self._searched(name, bound)) as batches:
             async for batch in batches:
-                yield list(batch) if bound == ALL else [found for found in batch if matches(found.document)]
+                yield batch if matches is None else [found for found in batch if matches(found[1])]
 
     async def _named(self, name: str, keys: Sequence[str], clause: Clause) -> list[Found]:
         """Return those of the documents under these keys that match."""
         await self.look(name, keys)
         matches = matcher(clause)
         named = ((key, self._body(name, key)) for key in keys)
-        found = [Found(key, decode(body)) for key, body in named if body is not None]
-        return [each for each in found if matches(each.document)]
+        found: list[Found] = [(key, decode(body), None) for key, body in named if body is not None]
+        return [each for each in found if matches(each[1])]
 
-    async def _searched(self, name: str, clause: Clause) -> AsyncGenerator[Iterable[Found], None]:
+    async def _searched(self, name: str, clause: Clause) -> AsyncGenerator[Sequence[Found], None]:
         """Yield, of what the database has, documents that may match, then those that the unit wrote."""
         known, written = self._known[name], self._written
         if self._repeatable and name not in self._revisions:
@@ -104,13 +100,15 @@ class Unit:
         done: set[str] = set()
         async with aclosing(self._database.candidates(known, clause)) as batches:
             async for batch in batches:
-                new = {key: body for key, body in batch if key not in done and (name, key) not in written}
+                new = dict(batch)
+                if written or not done.isdisjoint(new):
+                    new = {key: body for key, body in batch if key not in done and (name, key) not in written}
                 done.update(new)
                 for key, body in new.items() if remembers else ():
                     self._saw(name, key, body)
-                yield (Found(key, decode(body), body) for key, body in new.items())
+                yield list(zip(new, decode_all(new.values()), new.values(), strict=True))
         own = [(place[1], change.body) for place, change in written.items() if place[0] == name]
-        yield (Found(key, decode(body)) for key, body in own if body is not None)
+        yield [(key, decode(body), None) for key, body in own if body is not None]
 
     async def found(self, name: str, clause: Clause, most: int | None = None) -> list[Found]:
         """Return the documents that match, at most so many."""
@@ -141,7 +139,7 @@ class Unit:
     async def read(self, name: str, keys: Sequence[str], clause: Clause) -> dict[str, Document]:
         """Return those of the documents under these keys that match."""
         found = await self._named(name, keys, await self._with_index(name, clause))
-        return {each.key: each.document for each in found}
+        return {key: document for key, document, _ in found}
 
     async def _with_index(self, name: str, clause: Clause) -> Clause:
         """Return a clause whose `$text` knows where to look; raises `InvalidQuery` where there is no index for it."""
@@ -198,7 +196,7 @@ class Unit:
             return UpdateResult(len(found), modified)
         made = with_id(upserted(updating.upsert, updating.changes, updating.now))
         self.upserts = True
-        await self.insert(name, [Stored(id_key(made["_id"]), self._encoded(made))])
+        await self.insert(name, [(id_key(made["_id"]), self._encoded(made))])
         return UpdateResult(0, 0, made["_id"])
 
     def _encoded(self, document: Document) -> bytes:

@@ -58,7 +58,7 @@ def _held(collection: Collection) -> tuple[object, ...]:
 
 async def _write_again(database: Documents, collection: Collection) -> None:
     async for batch in database.candidates(collection, And(())):
-        rest = {each.key: each.body for each in batch}
+        rest = dict(batch)
         while rest:
             changes = [Change(key, body, body) for key, body in rest.items()]
             known = {collection.name: collection}

@@ -29,8 +29,14 @@ from aats_store_redis.settings import RedisSettings
 
 log = logging.getLogger("aats.store.redis")
 
-_BATCH = 1000
-"""Documents that are read at a time."""
+_BATCH, _LARGEST_BATCH = 1000, 10_000
+"""Documents that are read at a time, and how many of them where they are small."""
+
+_BATCH_BYTES = 2**20
+"""Up to here they are small."""
+
+_PART = 250
+"""Documents that are looked at together: of more, the first would have left the processor's cache."""
 
 _pack = msgspec.msgpack.Encoder().encode
 
@@ -126,11 +132,15 @@ class RedisDatabase(Database):
             log.warning("%s: a search took %.3f s: it read %s, %d of them", collection.name, took, plan, read)
 
     async def _all(self, collection: KnownCollection) -> AsyncIterator[list[Stored]]:
-        cursor = b"0"
+        cursor, count = b"0", _BATCH
         while True:
-            command = ("HSCAN", f"{self._root}d:{collection.name}", cursor, "COUNT", _BATCH)
+            command = ("HSCAN", f"{self._root}d:{collection.name}", cursor, "COUNT", count)
             cursor, found = await self._ask(*command, repeat=True)
-            yield [Stored(key.decode(), body) for key, body in zip(found[::2], found[1::2], strict=True)]
+            size = sum(map(len, found)) // max(1, len(found) // 2)
+            count = max(_BATCH, min(_LARGEST_BATCH, _BATCH_BYTES // max(1, size)))
+            for at in range(0, len(found), 2 * _PART):
+                part = found[at : at + 2 * _PART]
+                yield list(zip(map(bytes.decode, part[::2]), part[1::2], strict=True))
             if cursor == b"0":
                 return
 
@@ -144,11 +154,11 @@ class RedisDatabase(Database):
             script("search", "no-writes"), self._root, collection.name, _BATCH, *wanted, repeat=True
         )
         keys = [key.decode() for key in found]
-        yield [Stored(key, body) for key, body in zip(keys, bodies, strict=False) if body is not None]
+        yield [(key, body) for key, body in zip(keys, bodies, strict=False) if body is not None]
         for start in range(len(bodies), len(keys), _BATCH):
             page = keys[start : start + _BATCH]
             bodies = await self.fetch(collection.name, page)
-            yield [Stored(key, body) for key, body in zip(page, bodies, strict=True) if body is not None]
+            yield [(key, body) for key, body in zip(page, bodies, strict=True) if body is not None]
 
     # Changes
 
@@ -205,7 +215,7 @@ class RedisDatabase(Database):
             return True
         name = collection.name
         async for batch in self._all(collection):
-            keys = [each.key for each in batch]
+            keys = [key for key, _ in batch]
             done = False
             while not done:
                 bodies = zip(keys, await self.fetch(name, keys), strict=True)
