@@ -11,7 +11,8 @@ import pymongo
 import pytest
 
 from tests.migrating import Project, Scenarios, project_at
-from tests.services import MongoServer, PostgresServer, RedisServer
+from tests.services import MongoServer, Neo4jServer, PostgresServer, RedisServer
+from tests.services.neo4j import PASSWORD
 
 DATABASE = "aats_migrations_test"
 
@@ -49,4 +50,12 @@ class TestOnRedis(Scenarios):
     @pytest.fixture
     def project(self, service: Any, tmp_path: Path) -> Iterator[Project]:
         with project_at(tmp_path, team(f'plugin = "redis"\nservers = ["{service(RedisServer).url}"]')) as project:
+            yield project
+
+
+class TestOnNeo4j(Scenarios):
+    @pytest.fixture
+    def project(self, service: Any, tmp_path: Path) -> Iterator[Project]:
+        section = f'plugin = "neo4j"\nuri = "{service(Neo4jServer).url}"\npassword = "{PASSWORD}"\ntimeout = "60s"'
+        with project_at(tmp_path, team(section)) as project:
             yield project
