@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from neo4j.exceptions import ConstraintError
 
+from aats_core.errors import DuplicateKey
 from aats_core.query.search import texts_at
 from aats_core.storage.evaluated import UNSEEN, Change, Commit, taken_id, taken_values
 from aats_core.storage.evaluated.codec import decode
@@ -21,18 +22,25 @@ from aats_store_neo4j.sessions import Sessions, Transaction
 
 _HOLDS = "AATS_HOLDS"
 _LONGEST_KEY = 1000
-_MOST = 2000
-"""Documents that one statement writes."""
+_MOST, _MOST_NEW = 2000, 10_000
+"""Documents that one statement writes, and new ones that one makes."""
 
+_ALIKE = 100
+"""New documents with the same properties for which it is worth that the server plans a statement of their own."""
+
+_CURRENT = (
+    f"OPTIONAL MATCH (c:{COLLECTION} {{`aats:key`: $key}})"
+    " WITH coalesce(c.generation, 0) AS generation WHERE generation = $generation"
+)
 _STALE = (
     f"UNWIND $collections AS row OPTIONAL MATCH (c:{COLLECTION} {{`aats:key`: row.key}})"
-    " WITH row, c WHERE coalesce(c.generation, 0) <> row.generation RETURN count(*) AS wrong"
+    " WITH row, c WHERE coalesce(c.generation, 0) <> row.generation RETURN count(*) AS stale"
 )
-_CURRENT = f"CALL {{ {_STALE} }} WITH wrong WHERE wrong = 0"
 _CHANGED = (
     f"UNWIND $checks AS row OPTIONAL MATCH (d:{DOCUMENT} {{`aats:key`: row.key}}) SET d.`aats:lock` = true"
-    " WITH row, d WHERE (d IS NULL) <> (row.seen IS NULL) OR d.`aats:body` <> row.seen RETURN count(*) AS wrong"
+    " WITH row, d WHERE (d IS NULL) <> (row.seen IS NULL) OR d.`aats:body` <> row.seen RETURN count(*) AS changed"
 )
+_WRONG = f"CALL () {{ {_STALE} }} CALL () {{ {_CHANGED} }} RETURN stale + changed"
 _DELETE = f"UNWIND $rows AS row MATCH (d:{DOCUMENT} {{`aats:key`: row.key}}) DETACH DELETE d"
 _RELEASE = f"UNWIND $rows AS row MATCH (:{DOCUMENT} {{`aats:key`: row.key}})-[:{_HOLDS}]->(c:{CLAIM}) DETACH DELETE c"
 _CLAIM = (
@@ -75,24 +83,12 @@ async def apply(sessions: Sessions, commit: Commit) -> bool:
         name: [_row(_known(commit, name), change) for change in changes] for name, changes in commit.changes.items()
     }
     checks = sorted(_checks(commit, rows), key=lambda check: check["key"])
-    collections = [
-        {"key": each.key, "generation": each.generation} for each in map(_as_known, commit.collections.values())
-    ]
-
-    async def work(transaction: Transaction) -> None:
-        if len(rows) == 1 and not checks and all(row.is_new for each in rows.values() for row in each):
-            ((name, new),) = rows.items()
-            await _insert(transaction, _known(commit, name), new, collections)
-            return
-        if (await transaction.run(_STALE, collections=collections))[0][0]:
-            raise _Changed
-        if checks and (await transaction.run(_CHANGED, checks=checks))[0][0]:
-            raise _Changed
-        for name, each in rows.items():
-            await _write(transaction, _known(commit, name), each)
-
+    alone = None if checks else _alone(commit, rows)
     try:
-        await sessions.write(work)
+        if alone is not None:
+            await _insert(sessions, *alone)
+        else:
+            await sessions.write(lambda transaction: _change(transaction, commit, rows, checks))
     except _Changed:
         return False
     except _Taken:
@@ -156,6 +152,17 @@ def _check(key: str, seen: Any) -> dict[str, Any]:
     return {"key": key, "seen": None if seen is None else seen.decode()}
 
 
+async def _change(
+    transaction: Transaction, commit: Commit, rows: Mapping[str, Sequence[_Row]], checks: Sequence[dict[str, Any]]
+) -> None:
+    known = map(_as_known, commit.collections.values())
+    collections = [{"key": each.key, "generation": each.generation} for each in known]
+    if (await transaction.run(_WRONG, collections=collections, checks=checks))[0][0]:
+        raise _Changed
+    for name, each in rows.items():
+        await _write(transaction, _known(commit, name), each)
+
+
 async def _write(transaction: Transaction, collection: Collection, rows: Sequence[_Row]) -> None:
     """Change the nodes of one collection, in the order of their keys, so that two commits seldom wait in a circle."""
     ordered = sorted(rows, key=lambda row: row.key)
@@ -167,27 +174,56 @@ async def _write(transaction: Transaction, collection: Collection, rows: Sequenc
     await _each(transaction, _DELETE, gone)
     await _each(transaction, _put(collection), [row.values for row in kept])
     try:
-        await _each(transaction, f"UNWIND $rows AS row {_create(collection)}", [row.values for row in new])
+        for create, values in _inserts(collection, new):
+            await transaction.run(f"UNWIND $rows AS row {create}", rows=values)
     except ConstraintError as error:
         raise _Taken from error
     await _claim(transaction, collection, [*kept, *new])
 
 
-async def _insert(
-    transaction: Transaction, collection: Collection, rows: Sequence[_Row], collections: Sequence[dict[str, Any]]
-) -> None:
-    """Make new nodes, in the statement that also looks whether the collection is what it was: it saves a round trip."""
-    new = sorted(rows, key=lambda row: row.key)
-    statement = f"{_CURRENT} UNWIND $rows AS row {_create(collection)} RETURN count(*)"
-    for at in range(0, len(new), _MOST):
-        part = new[at : at + _MOST]
-        try:
-            made = await transaction.run(statement, rows=[row.values for row in part], collections=collections)
-        except ConstraintError as error:
-            raise _Taken from error
-        if made[0][0] != len(part):
-            raise _Changed
-    await _claim(transaction, collection, new)
+_Insert: TypeAlias = tuple[str, Sequence[Any]]
+"""What makes a node of each `row` in Cypher, and the rows."""
+
+
+def _alone(commit: Commit, rows: Mapping[str, Sequence[_Row]]) -> tuple[Collection, _Insert] | None:
+    """Return the collection and the insert that are all of a commit; None where there is more to it."""
+    each = [row for rows_of_one in rows.values() for row in rows_of_one]
+    if len(commit.collections) != 1 or not each or any(row.claims or not row.is_new for row in each):
+        return None
+    (collection,) = map(_as_known, commit.collections.values())
+    inserts = _inserts(collection, sorted(each, key=lambda row: row.key))
+    return (collection, inserts[0]) if len(inserts) == 1 else None
+
+
+async def _insert(sessions: Sessions, collection: Collection, insert: _Insert) -> None:
+    """Make new nodes by one statement, which also looks whether the collection is what it was."""
+    create, rows = insert
+    statement = f"{_CURRENT} UNWIND $rows AS row {create} RETURN count(*)"
+    try:
+        made = await sessions.change(statement, key=collection.key, generation=collection.generation, rows=rows)
+    except DuplicateKey as error:
+        raise _Taken from error
+    if made[0][0] != len(rows):
+        raise _Changed
+
+
+def _inserts(collection: Collection, rows: Sequence[_Row]) -> list[_Insert]:
+    """Return what makes new nodes; many that are alike travel without the names of their properties."""
+    labels = f"{DOCUMENT}:{collection.label}"
+    alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        alike.setdefault(tuple(row.values), []).append(row.values)
+    inserts: list[_Insert] = []
+    others: list[Any] = []
+    for names, each in alike.items():
+        if len(each) < _ALIKE:
+            others += each
+        else:
+            properties = ", ".join(f"`{name}`: row[{number}]" for number, name in enumerate(names))
+            inserts.append((f"CREATE (d:{labels} {{{properties}}})", [list(values.values()) for values in each]))
+    if others:
+        inserts.append((f"CREATE (d:{labels}) SET d = row", others))
+    return [(create, each[at : at + _MOST_NEW]) for create, each in inserts for at in range(0, len(each), _MOST_NEW)]
 
 
 async def _claim(transaction: Transaction, collection: Collection, rows: Sequence[_Row]) -> None:
@@ -198,10 +234,6 @@ async def _claim(transaction: Transaction, collection: Collection, rows: Sequenc
         found = re.search(rf"{collection.key}:(\d+):", str(error))
         index = collection.schema.indexes[int(found[1]) if found else collection.unique[0][0]]
         raise taken_values(collection.name, index) from error
-
-
-def _create(collection: Collection) -> str:
-    return f"CREATE (d:{DOCUMENT}:{collection.label}) SET d = row"
 
 
 def _put(collection: Collection) -> str:

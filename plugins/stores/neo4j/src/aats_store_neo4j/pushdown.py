@@ -6,12 +6,14 @@ added up is a property of its own in every document that matches, or missing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC
 from typing import Any, NamedTuple
 
+from neo4j.exceptions import CypherTypeError
 from neo4j.time import DateTime
 
+from aats_core.errors import StoreError
 from aats_core.query import Clause, matcher
 from aats_core.query.expressions import Expression, Field, Literal
 from aats_core.query.filters import Path
@@ -25,12 +27,9 @@ from aats_store_neo4j.native import ALL, INEXACT, MANY, property_name
 from aats_store_neo4j.search import Search
 from aats_store_neo4j.sessions import Sessions
 
-_EXTREME = {"$min": "min", "$max": "max"}
+_EXTREME = ("$min", "$max")
 _MOST = 2000
 """Documents that one statement returns in order."""
-
-_SMALL = 2**32
-"""Integers up to here are added up by the server, whose sums have 64 bits."""
 
 _RANK = (
     "CASE WHEN {0} IS NULL THEN 0 WHEN {0} IS :: STRING THEN 2 WHEN {0} IS :: BOOLEAN THEN 3"
@@ -78,33 +77,53 @@ class Pushdown:
         return None if found and found[0][0] else [decode(body.encode()) for _, body in found]
 
     async def groups(self, stage: Group) -> list[Document] | None:
-        """Return the groups by null or by a field, of counts, and of sums and averages of integers."""
+        """Return the groups by null or by a field, of counts, and of sums, averages, minima and maxima of integers.
+
+        To look at the type of each value would take the server longer than all the rest. That a sum is an integer says
+        the same of what was added up; keys are looked at only where some are numbers, which may hide floats.
+        """
         columns = [_column(accumulator, expression) for _, accumulator, expression in stage.fields]
         by = _path(stage.id)
         is_null = isinstance(stage.id, Literal) and stage.id.value is None
         if not self._search.exact or None in columns or not (by or is_null):
             return None
         known = [column for column in columns if column is not None]
-        doubts = [f"d.`{INEXACT}` IS NOT NULL", *(column.doubt for column in known if column.doubt)]
         key = f"d.`{property_name(by)}`" if by else "null"
-        if by:
-            doubts += [_several(by), f"{key} IS :: FLOAT NOT NULL"]
-        values = ", ".join(each for column in known for each in column.values) or "null"
-        rows = await self._ask(
-            f"WITH {key} AS key, count(*) AS number, count(CASE WHEN {' OR '.join(doubts)} THEN 1 END) AS doubt,"
-            f" [{values}] AS made RETURN collect([key, number, doubt, made])"
-        )
-        if any(doubt for _, _, doubt, _ in rows[0]):
+        paths = dict.fromkeys((by, *(each.path for each in known)))
+        doubts = [f"count(d.`{INEXACT}`)", *(doubt for path in paths for doubt in _odd(path))]
+        found = await self._grouped(key, known, doubts)
+        if any(group[0].__class__ in (int, float) for group in found or ()):
+            doubts.append(f"count(CASE WHEN {key} IS :: FLOAT NOT NULL THEN 1 END)")
+            found = await self._grouped(key, known, doubts)
+        if found is None or any(doubt or not _are_integers(known, made) for _, _, doubt, made in found):
             return None
-        return [_group(stage, known, key, made) for key, number, _, made in rows[0] if number]
+        return [_group(stage, known, key, made) for key, number, _, made in found if number]
+
+    async def _grouped(self, key: str, columns: Sequence[_Column], doubts: Sequence[str]) -> list[Any] | None:
+        """Return of each group its key, how many documents it has, how many of them are doubtful, and its values.
+
+        None where the server cannot add up what it finds.
+        """
+        values = ", ".join(each for column in columns for each in column.values)
+        try:
+            (found,) = await self._ask(
+                f"WITH {key} AS key, count(*) AS number, {' + '.join(doubts)} AS doubt, [{values}] AS made"
+                " RETURN collect([key, number, doubt, made])"
+            )
+        except StoreError as error:
+            if isinstance(error.__cause__, CypherTypeError):
+                return None
+            raise
+        groups: list[Any] = found
+        return groups
 
 
 class _Column(NamedTuple):
-    """A field of a group: its aggregates in Cypher, what makes a document doubtful, and what becomes of them."""
+    """A field of a group: its aggregates in Cypher; where there is a path, the last is the sum of what is there."""
 
     values: tuple[str, ...]
     accumulator: str
-    doubt: str = ""
+    path: Path | None = None
     constant: int = 1
 
 
@@ -129,28 +148,39 @@ def _column(accumulator: str, expression: Expression) -> _Column | None:
     if path is None or accumulator not in ("$sum", "$avg", *_EXTREME):
         return None
     value = f"d.`{property_name(path)}`"
-    integer = f"CASE WHEN {value} IS :: INTEGER NOT NULL THEN {value} END"
-    doubt = f"{_several(path)} OR {value} IS :: FLOAT NOT NULL OR abs({integer}) > {_SMALL}"
-    if accumulator in _EXTREME:
-        return _Column((f"{_EXTREME[accumulator]}({integer})",), accumulator, f"{doubt} OR NOT {value} IS :: INTEGER")
-    sums = (f"sum({integer})", f"count({integer})")
-    return _Column(sums if accumulator == "$avg" else sums[:1], accumulator, doubt)
+    first = {"$sum": (), "$avg": (f"count({value})",)}.get(accumulator, (f"{accumulator[1:]}({value})",))
+    return _Column((*first, f"sum({value})"), accumulator, path)
+
+
+def _odd(path: Path | None) -> Iterator[str]:
+    """Yield what counts documents with something at a path that is no property, or with an array on the way."""
+    if path is not None:
+        yield f"count(d.`{MANY}{'.'.join(path)}`)"
+        for end in range(1, len(path)):
+            yield f"count(CASE WHEN '{LETTERS[ARRAY]}' IN d.`{ALL}{'.'.join(path[:end])}` THEN 1 END)"
+
+
+def _parts(columns: Sequence[_Column], made: Sequence[Any]) -> Iterator[tuple[_Column, Sequence[Any]]]:
+    at = 0
+    for column in columns:
+        yield column, made[at : at + len(column.values)]
+        at += len(column.values)
+
+
+def _are_integers(columns: Sequence[_Column], made: Sequence[Any]) -> bool:
+    return all(column.path is None or found[-1].__class__ is int for column, found in _parts(columns, made))
 
 
 def _group(stage: Group, columns: Sequence[_Column], key: Any, found: Sequence[Any]) -> Document:
-    made: Document = {"_id": key.to_native().astimezone(UTC) if isinstance(key, DateTime) else key}
-    at = 0
-    for (name, _, _), column in zip(stage.fields, columns, strict=True):
-        values = found[at : at + len(column.values)]
-        at += len(column.values)
-        made[name] = _made(column, values)
-    return made
+    parts = _parts(columns, found)
+    made = {name: _made(*part) for (name, _, _), part in zip(stage.fields, parts, strict=True)}
+    return {"_id": key.to_native().astimezone(UTC) if isinstance(key, DateTime) else key, **made}
 
 
 def _made(column: _Column, found: Sequence[Any]) -> Any:
     if column.accumulator in _EXTREME:
         return found[0]
     if column.accumulator == "$avg":
-        return float(found[0]) / found[1] if found[1] else None
+        return float(found[1]) / found[0] if found[0] else None
     total = found[0] * column.constant
     return total if MIN_INT <= total <= MAX_INT else float(total)

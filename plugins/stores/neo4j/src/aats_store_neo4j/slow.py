@@ -11,7 +11,8 @@ from aats_core.errors import StoreError
 
 log = logging.getLogger("aats.store.neo4j")
 
-Explain = Callable[[str, Mapping[str, Any]], Awaitable[str]]
+Explain = Callable[[str], Awaitable[str]]
+"""Returns the plan of a statement."""
 
 
 class SlowLog:
@@ -22,14 +23,14 @@ class SlowLog:
         self._explain = explain
         self._task: asyncio.Task[None] | None = None
 
-    def note(self, cypher: str, parameters: Mapping[str, Any], seconds: float) -> None:
+    def note(self, cypher: str, seconds: float) -> None:
         """Log a statement where it was slow, its values left out; the plan follows."""
         if seconds <= self.limit:
             return
         if self._task is not None and not self._task.done():
             log.warning("a statement took %.3f s: %s", seconds, cypher)
             return
-        self._task = asyncio.get_running_loop().create_task(self._tell(cypher, parameters, seconds))
+        self._task = asyncio.get_running_loop().create_task(self._tell(cypher, seconds))
 
     async def close(self) -> None:
         """End what is under way."""
@@ -37,9 +38,9 @@ class SlowLog:
             self._task.cancel()
             await asyncio.wait([self._task])
 
-    async def _tell(self, cypher: str, parameters: Mapping[str, Any], seconds: float) -> None:
+    async def _tell(self, cypher: str, seconds: float) -> None:
         try:
-            plan = await self._explain(cypher, parameters)
+            plan = await self._explain(cypher)
         except StoreError as error:
             plan = str(error)
         log.warning("a statement took %.3f s: %s\nits plan: %s", seconds, cypher, plan)
