@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -25,7 +26,7 @@ from aats_core.testing.differential import DifferentialContract
 from tests.services import MongoServer, Neo4jServer, PostgresServer, RedisServer
 from tests.services.neo4j import PASSWORD as NEO4J_PASSWORD
 
-DATABASE = "aats_differential"
+DATABASE = f"aats_differential_{os.getpid()}"
 
 pytestmark = pytest.mark.timeout(120 + 0.2 * DifferentialContract.operations)
 
