@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 from aats_store_mongodb import MongoChanges, MongoCollections
+from bson import Decimal128, Int64, ObjectId, Regex
 
 from aats_core.errors import StoreError, StoreUnavailable
 from aats_core.message import new_id
@@ -120,6 +122,32 @@ def test_the_end_of_a_collection_is_told(make_store):
                 await store._database.collection(name).drop()
                 with pytest.raises(StoreError, match="dropped"):
                     await asyncio.wait_for(anext(stream), 60)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_what_other_programs_wrote_comes_as_it_is_and_numbers_as_they_are_here(make_store, driver):
+    async def scenario():
+        name, key = f"others_{new_id()}", ObjectId()
+        wrote = {
+            "_id": key,
+            "n": Int64(1),
+            "many": [Int64(2**40), {"d": Decimal128("1.50")}],
+            "r": Regex("a"),
+            "s": "x",
+        }
+        plain = {"_id": 1, "n": Int64(7), "d": [Decimal128("0.1")]}
+        async with opened(make_store(driver=driver)) as (records, changes, _):
+            target = records._database.collection(name)
+            async with changes.watch(name) as stream:
+                await target.insert_many([plain, wrote])
+                seen = [each.document for each in await taken(stream, 2)]
+            read = await records.find(name), await records.aggregate(name, [{"$match": {}}]), seen
+            streamed = [each async for each in records.stream(name)]
+        for first, second in (*read, streamed):
+            assert repr(first) == repr({"_id": 1, "n": 7, "d": [Decimal("0.1")]})
+            assert repr(second) == repr({**wrote, "n": 1, "many": [2**40, {"d": Decimal("1.50")}]})
 
     asyncio.run(scenario())
 

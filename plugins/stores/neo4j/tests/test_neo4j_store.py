@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
 from aats_core.clock import RealClock
-from aats_core.errors import InvalidQuery, StateTooNew, StoreError, StoreUnavailable
+from aats_core.errors import DuplicateKey, InvalidQuery, StateTooNew, StoreError, StoreUnavailable
 from aats_core.message import new_id
 from aats_core.settings import TeamInfo
-from aats_core.store import Index, RecordStore, Relation, Schema
+from aats_core.store import Index, Put, RecordStore, Relation, Schema
 from aats_core.tls import TlsSettings
 from tests.services.neo4j import PASSWORD
 
@@ -212,6 +212,62 @@ def test_groups_are_the_same_whoever_makes_them(opened: Any) -> None:
 
 
 DAY = datetime(2026, 3, 4, 5, tzinfo=UTC)
+
+
+ODD = ("s", True, None, 0.5, 2.0, DAY, [1], [], {"b": 1}, Decimal("0.5"), 2**53, -(2**53), 2**62, float("nan"))
+
+
+@pytest.mark.parametrize("field", ["k", "n", "o.n"])
+def test_groups_are_the_same_whatever_else_is_among_the_values(opened: Any, field: str) -> None:
+    async def scenario() -> None:
+        name = f"groups_{new_id()}"
+        first, *rest = field.split(".")
+        async with opened() as store:
+            records = records_of(store)
+            await records.insert(name, *({"_id": n, "k": 2, "n": n, "o": {"n": n}} for n in range(20)))
+            made_of = {each: {f"${each}": f"${field}"} for each in ("sum", "avg", "min", "max")}
+            pipeline: list[dict[str, Any]] = [{"$group": {"_id": "$k", "count": {"$count": {}}, **made_of}}]
+            for odd in ODD:
+                await records.write([Put(name, {"_id": "odd", "k": 2, "n": 5, first: {rest[0]: odd} if rest else odd})])
+                made = await records.aggregate(name, pipeline)
+                evaluated = await records.aggregate(name, [*pipeline, {"$match": {}}])
+                assert sorted(map(repr, made)) == sorted(map(repr, evaluated)), odd
+
+    asyncio.run(scenario())
+
+
+def test_a_sum_that_no_integer_holds_is_a_float(opened: Any) -> None:
+    async def scenario() -> None:
+        name = f"large_{new_id()}"
+        async with opened() as store:
+            records = records_of(store)
+            await records.insert(name, *({"n": 2**53} for _ in range(1100)))
+            made = await records.aggregate(
+                name, [{"$group": {"_id": None, "sum": {"$sum": "$n"}, "most": {"$max": "$n"}}}]
+            )
+            assert repr(made) == repr([{"_id": None, "sum": 1100.0 * 2**53, "most": 2**53}])
+
+    asyncio.run(scenario())
+
+
+def test_documents_that_are_alike_and_others_are_added_together_or_not_at_all(opened: Any) -> None:
+    async def scenario() -> None:
+        name = f"alike_{new_id()}"
+        alike = [{"_id": n, "word": f"w{n}", "tags": ["a", n], "of": {"a b": n / 2}} for n in range(250)]
+        others: list[dict[str, Any]] = [{"_id": f"o{n}", f"field{n}": n, "`] //": n} for n in range(20)]
+        async with opened() as store:
+            records = records_of(store)
+            for part in (alike, others, [*alike, *others]):
+                await records.delete(name, {})
+                await records.insert(name, *part)
+                assert sorted(map(repr, await records.find(name))) == sorted(map(repr, part))
+                assert await records.count(name, {"of.a b": {"$lt": 5}}) == (10 if part is not others else 0)
+                new = [{**each, "_id": f"new {each['_id']}"} for each in part]
+                with pytest.raises(DuplicateKey):
+                    await records.insert(name, *new, part[-1])
+                assert await records.count(name) == len(part)
+
+    asyncio.run(scenario())
 
 
 def test_what_one_store_wrote_another_one_reads_that_follows_its_bookmarks(opened: Any) -> None:
