@@ -11,8 +11,6 @@ from neo4j import GraphDatabase
 from tests.services.neo4j import PASSWORD, USER
 from tests.stored_runs import StoredRuns
 
-pytestmark = pytest.mark.timeout(300)  # a server on Java, which is slow as long as it is young
-
 
 class TestRuns(StoredRuns):
     @pytest.fixture(autouse=True)
