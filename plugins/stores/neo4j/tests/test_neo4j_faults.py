@@ -28,6 +28,7 @@ HEALTHY_AGAIN = 60.0
 
 # The driver leaves the socket of a handshake that is given up to the garbage collector, which is therefore called here.
 pytestmark = [
+    pytest.mark.timeout(600),  # what the tests wait for together; a server that has just started may take most of it
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
