@@ -70,6 +70,19 @@ GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
 COMMANDS = {command.name: command for _, commands in GROUPS for command in commands}
 
 
+def commands_below(word: str) -> tuple[Command, ...]:
+    """Return the commands of two words that begin with that one."""
+    return tuple(command for command in COMMANDS.values() if command.name.startswith(f"{word} "))
+
+
+def overview_below(word: str) -> str:
+    """Return the help of the commands of two words that begin with that one."""
+    commands = commands_below(word)
+    width = max(len(f"{command.name} {command.usage}") for command in commands) + 2
+    lines = [f"Usage: aats {word} COMMAND …", "", *_lines(commands, width)]
+    return "\n".join([*lines, "", f"`aats {word} COMMAND --help` says what one takes."])
+
+
 def overview() -> str:
     """Return the help of `aats` itself."""
     width = max(len(f"{command.name} {command.usage}") for command in COMMANDS.values()) + 2
@@ -79,8 +92,7 @@ def overview() -> str:
         "Runs a team of agents that carry out plans of work without losing any of it.",
     ]
     for title, commands in GROUPS:
-        lines += ["", f"{title}:"]
-        lines += [f"  {f'{command.name} {command.usage}':<{width}}{command.summary}" for command in commands]
+        lines += ["", f"{title}:", *_lines(commands, width)]
     lines += [
         "",
         "Options:",
@@ -90,3 +102,7 @@ def overview() -> str:
         f"  {'--show-completion':<{width}}Print the script that does so",
     ]
     return "\n".join(lines)
+
+
+def _lines(commands: tuple[Command, ...], width: int) -> list[str]:
+    return [f"  {f'{command.name} {command.usage}':<{width}}{command.summary}" for command in commands]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import sys
 
-from aats_core.cli.commands import COMMANDS, Command, overview
+from aats_core.cli.commands import COMMANDS, Command, commands_below, overview, overview_below
 from aats_core.version import VERSION
+
+_HELP = ("--help", "-h")
 
 
 def main() -> int:
@@ -30,8 +32,11 @@ def main() -> int:
 
 def _answer(arguments: list[str]) -> int:
     first = arguments[0] if arguments else "--help"
-    if first in ("--help", "-h"):
+    if first in _HELP:
         print(overview())
+        return 0
+    if arguments[1:2] and arguments[1] in _HELP and commands_below(first):
+        print(overview_below(first))
         return 0
     if first == "--version":
         print(f"aats {VERSION}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from aats_core.cli.commands import COMMANDS
+from aats_core.cli.commands import COMMANDS, commands_below
 from aats_core.errors import (
     AatsError,
     AccessDenied,
@@ -31,9 +31,9 @@ def unknown_command(arguments: list[str]) -> UsageError:
     import difflib
 
     word = arguments[0]
-    below = [name for name in COMMANDS if name.startswith(f"{word} ")]
+    below = commands_below(word)
     if below:
-        return UsageError(f"aats {word}: say which: {', '.join(f'aats {name}' for name in below)}")
+        return UsageError(f"aats {word}: say which: {', '.join(f'aats {command.name}' for command in below)}")
     what = "option" if word.startswith("-") else "command"
     near = difflib.get_close_matches(word, [*COMMANDS, "--help", "--version", "--install-completion"], n=3)
     hint = f"did you mean {' or '.join(near)}?" if near else "`aats --help` lists the commands"

@@ -141,6 +141,21 @@ class TestHelpOfACommand:
     def test_a_command_of_two_words_has_its_own(self, place: Any) -> None:
         assert "Usage: aats config show" in place.aats("config", "show", "--help").stdout
 
+    @pytest.mark.parametrize("flag", ["--help", "-h"])
+    @pytest.mark.parametrize("word", sorted({name.split()[0] for name in COMMANDS if " " in name}))
+    def test_the_first_of_two_words_has_that_of_all_that_follow_it(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], word: str, flag: str
+    ) -> None:
+        monkeypatch.setattr(sys, "argv", ["aats", word, flag])
+        assert main() == 0
+        out, err = capsys.readouterr()
+        commands = [command for command in COMMANDS.values() if command.name.split()[0] == word]
+        assert err == ""
+        assert out.startswith(f"Usage: aats {word} COMMAND …\n")
+        assert [line.split() for line in out.splitlines() if line.startswith("  ")] == [
+            [*command.name.split(), *command.usage.split(), *command.summary.split()] for command in commands
+        ]
+
 
 class TestBadCommandLines:
     @pytest.mark.parametrize(
