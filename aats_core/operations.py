@@ -13,7 +13,7 @@ from aats_core.health import Health
 from aats_core.hooks import Hooks
 from aats_core.hookspecs import hookimpl
 from aats_core.policy import Policy, current_subject
-from aats_core.task import PROJECT_MANAGER, TASK_SCHEDULER, Plan, PlanRecord, PlanState, TaskRecord, TaskState
+from aats_core.task import PROJECT_MANAGER, TASK_SCHEDULER, Plan, PlanRecord, PlanState, TaskRecord, TaskState, Wait
 from aats_core.topics import TeamTopics
 
 T = TypeVar("T")
@@ -178,6 +178,10 @@ class Operations:
         if not record.state.ended and record.state is not TaskState.RUNNING:
             waits = await self._ask("show", id, TASK_SCHEDULER, "task.explain", record.id, str)
         return TaskDetail(record, waits)
+
+    async def explain(self, ids: list[str]) -> list[Wait]:
+        """Return why tasks do not run yet, in the order of their ids; ask for no more than a thousand at once."""
+        return await self._ask("list", "tasks", TASK_SCHEDULER, "tasks.explain", ids, list[Wait])
 
     async def agents(self) -> list[AgentStatus]:
         """Return the agents of this process."""

@@ -239,6 +239,13 @@ class SchedulerDecisions(msgspec.Struct, frozen=True):
     expired: tuple[LeaseExpired, ...] = ()
 
 
+class Wait(msgspec.Struct, frozen=True, gc=False):
+    """Why a task does not run yet; `stuck` where no worker there is can ever take it as it is."""
+
+    reason: str
+    stuck: bool = False
+
+
 # What the project manager and workers tell each other.
 
 

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable
 import msgspec
 
 from aats_core.cli.screen import Screen
+from aats_core.cli.stuck import StuckTasks
 from aats_core.operations import Operations, PlanDetail, TaskEvent
 from aats_core.task import PlanRecord, PlanState, TaskState
 
@@ -19,10 +20,11 @@ RESYNC = 5.0
 class Follower:
     """Shows what happens to plans, from their submission on, and tells when they have ended.
 
-    `watch` runs beside the rest, from before the first plan is submitted; `follow` is called once.
+    `watch` runs beside the rest, from before the first plan is submitted; `follow` is called once. `lease` is the
+    team's, in seconds, if it is known.
     """
 
-    def __init__(self, team: Operations, screen: Screen) -> None:
+    def __init__(self, team: Operations, screen: Screen, *, lease: float = 30.0) -> None:
         self._team = team
         self._screen = screen
         self._ended: set[str] = set()
@@ -31,6 +33,7 @@ class Follower:
         self._early: list[TaskEvent] | None = []
         self._plans: set[str] = set()
         self._states: dict[str, dict[str, TaskState]] = {}
+        self._stuck = StuckTasks(team, screen, lease=lease)
 
     async def watch(self) -> None:
         """Take in events until cancelled."""
@@ -49,10 +52,15 @@ class Follower:
         self._plans = {record.id for record in records}
         for detail in [await self._team.plan(record.id) for record in records]:
             self._screen.begin(detail)
+            states = self._states.setdefault(detail.plan.id, {})
+            self._states[detail.plan.id] = {task.task.name: task.state for task in detail.tasks} | states
         early, self._early = self._early or [], None
         for event in early:
             self._show(event)
-        await self.until_ended(record.id for record in records if record.state is PlanState.ACTIVE)
+        async with asyncio.TaskGroup() as beside:
+            stuck = beside.create_task(self._stuck.watch(self._ready))
+            await self.until_ended(record.id for record in records if record.state is PlanState.ACTIVE)
+            stuck.cancel()
         return [await self._team.plan(record.id) for record in records]
 
     async def until_ended(self, plans: Iterable[str]) -> None:
@@ -69,6 +77,14 @@ class Follower:
     def _show(self, event: TaskEvent) -> None:
         if event.plan in self._plans:
             self._screen.event(event)
+
+    def _ready(self) -> list[str]:
+        return [
+            f"{plan}/{name}"
+            for plan in self._plans - self._ended
+            for name, state in self._states[plan].items()
+            if state is TaskState.READY
+        ]
 
     def give_up(self) -> None:
         """Wait for no plan any longer."""

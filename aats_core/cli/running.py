@@ -104,7 +104,7 @@ class _Run:
                     raise CannotStart(f"the team could not start: {error}") from error
                 stopping.started = True
                 self._logs.write_to(self._file.state_dir)
-                follower = Follower(team.operations, screen)
+                follower = Follower(team.operations, screen, lease=self._file.team.lease)
                 if self._plans:
                     with acting_for(unix_subject(os.getuid())):
                         watching = beside.create_task(follower.watch())

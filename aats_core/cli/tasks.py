@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from aats_core.cli.address import ask
 from aats_core.cli.options import HERE, Json, Limit, TeamAddress
-from aats_core.cli.output import print_facts, print_json, print_table
+from aats_core.cli.output import as_data, print_facts, print_json, print_table
 from aats_core.cli.stored import find_plan
+from aats_core.cli.waits import explain
 from aats_core.cli.words import duration, local_time, took, why
-from aats_core.errors import NotFound, TeamUnavailable
+from aats_core.errors import AatsError, NotFound, TeamUnavailable
 from aats_core.operations import TaskDetail
 from aats_core.task import TaskRecord, TaskState
+
+_NO_TEAM = "its team does not run"
 
 
 def tasks(
@@ -34,11 +38,12 @@ def tasks(
         found = ask(address, lambda team: team.tasks(None, state, limit))
     else:
         found = [record for record in find_plan(plan, address).tasks if state in (None, record.state)][:limit]
+    waits = _find_waits(found, address)
     if json:
-        print_json(found)
+        print_json([as_data(record) | {"waits": waits.get(record.id, "")} for record in found])
         return
     now = time.time()
-    rows = [(t.id, t.state, t.attempt or "", t.worker, _time_of(t, now), why(t)) for t in found]
+    rows = [(t.id, t.state, t.attempt or "", t.worker, _time_of(t, now), waits.get(t.id) or why(t)) for t in found]
     print_table(("TASK", "STATE", "ATTEMPT", "WORKER", "TOOK", "WHY"), rows)
 
 
@@ -65,6 +70,20 @@ def task(
     )
 
 
+def _find_waits(records: Iterable[TaskRecord], address: TeamAddress) -> dict[str, str]:
+    """Return why ready tasks wait, by id; where that cannot be learned, it says so of each."""
+    ready = [record.id for record in records if record.state is TaskState.READY]
+    if not ready:
+        return {}
+    try:
+        found = ask(address, lambda team: explain(team, ready))
+    except TeamUnavailable:
+        return dict.fromkeys(ready, _NO_TEAM)
+    except (AatsError, TimeoutError):
+        return dict.fromkeys(ready, "the task scheduler does not answer")
+    return {task: wait.reason for task, wait in found.items()}
+
+
 def _find(id: str, address: TeamAddress) -> TaskDetail:
     try:
         return ask(address, lambda team: team.task(id))
@@ -72,7 +91,7 @@ def _find(id: str, address: TeamAddress) -> TaskDetail:
         plan, _, name = id.partition("/")
         for record in find_plan(plan, address).tasks:
             if record.task.name == name:
-                return TaskDetail(record, "" if record.state.ended else "its team does not run")
+                return TaskDetail(record, "" if record.state.ended else _NO_TEAM)
         raise NotFound(f"there is no task {id!r}; a task's id is PLAN/NAME") from None
 
 

@@ -67,6 +67,9 @@ TOYS = """
 
             await ctx.effects.once("append", do, check=check)
             await asyncio.sleep(payload.seconds)
+
+    class Deaf(Agent):
+        pass
 """
 
 
@@ -129,7 +132,7 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     info = library / "acme_toys-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-toys\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[aats.agents]\ntoys = acme_toys:Toys\n")
+    (info / "entry_points.txt").write_text("[aats.agents]\ntoys = acme_toys:Toys\ndeaf = acme_toys:Deaf\n")
     return library
 
 

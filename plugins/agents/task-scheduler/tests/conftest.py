@@ -14,7 +14,7 @@ from aats_agent_task_scheduler.settings import SchedulerSettings
 
 from aats_core.errors import StoreUnavailable
 from aats_core.store import Document, Filter, Put, Records, RecordStore, Schema, UpdateResult, Write
-from aats_core.task import PlanAdded, Task, TaskEnded, TaskReady, TaskRunning, WorkerStatus
+from aats_core.task import PlanAdded, Task, TaskEnded, TaskReady, TaskRunning, Wait, WorkerStatus
 
 
 class KeptRecords(RecordStore):
@@ -162,6 +162,9 @@ class Office:
     def expired(self) -> list[tuple[str, int, str]]:
         """Return which leases run out now."""
         return [(f"{each.plan}/{each.name}", each.attempt, each.worker) for each in self.core.expire(self.now)]
+
+    def explain_many(self, *task_ids: str) -> list[Wait]:
+        return self.core.explain_many(task_ids, self.now)
 
     def explain(self, task_id: str) -> str:
         return self.core.explain(task_id, self.now)

@@ -25,6 +25,7 @@ from aats_core.task import (
     TaskEnded,
     TaskReady,
     TaskRunning,
+    Wait,
     WorkerGone,
     WorkerStatus,
 )
@@ -239,6 +240,7 @@ def test_a_worker_that_takes_leave_gets_nothing_more(records) -> None:
 
         assert await desk.assigned() == []
         assert await desk.agent.explain("p/a") == "no worker offers kind k"
+        assert await desk.agent.explain_many(["p/a"]) == [Wait("no worker offers kind k", stuck=True)]
 
     play(records, scene)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aats_core.task import Task
+from aats_core.task import Task, Wait
 
 
 def test_it_names_the_needs_that_are_open_and_their_states(office) -> None:
@@ -165,3 +165,48 @@ def test_it_says_that_a_worker_is_kept_free_for_another_task(office) -> None:
     assert it.explain("p/a") == (
         "it is number 2 in line for kind k: what is free is kept for a task that has waited longer"
     )
+
+
+def test_of_many_tasks_it_says_which_no_worker_can_take(office) -> None:
+    it = office()
+    it.plan("p", Task("a", "k"), Task("b", "k"), Task("c", "k", resources={"gpu": 1}), Task("d", "other"))
+    it.worker()
+    it.decide()
+
+    assert it.explain_many("p/a", "p/b", "p/c", "p/d", "p/ghost") == [
+        Wait("it runs on worker w as attempt 1"),
+        Wait("the only worker is busy"),
+        Wait("no worker has enough: it needs gpu 1; worker w offers gpu 0", stuck=True),
+        Wait("no worker offers kind other", stuck=True),
+        Wait("the scheduler does not know it: its plan has ended, or has never been submitted"),
+    ]
+
+
+def test_a_task_whose_only_worker_drains_is_stuck(office) -> None:
+    it = office()
+    it.plan("p", Task("a", "k"))
+    it.worker(draining=True)
+
+    assert it.explain_many("p/a") == [Wait("every worker that could run it is draining: w", stuck=True)]
+
+
+def test_no_task_of_a_draining_team_is_stuck(office) -> None:
+    it = office()
+    it.plan("p", Task("a", "k"))
+    it.core.draining = True
+
+    assert it.explain_many("p/a") == [Wait("the team is draining: no task is assigned any more")]
+
+
+def test_of_many_tasks_in_line_it_says_the_same_as_of_one_but_for_its_place(office) -> None:
+    it = office()
+    resources = [{}, {"cpu": 1.0}, {"cpu": 3.0}, {"gpu": 1.0}]
+    it.plan("p", *(Task(f"t{n}", "k", resources=resources[n % 4]) for n in range(12)), Task("last", "k", needs=("t0",)))
+    it.worker("big", slots=2, resources={"cpu": 4})
+    it.worker("small", resources={"cpu": 1})
+    it.decide()
+    ids = [f"p/t{n}" for n in range(12)] + ["p/last"]
+
+    together = [wait.reason for wait in it.explain_many(*ids)]
+
+    assert together == [it.explain(task).partition(" in line for kind k: ")[2] or it.explain(task) for task in ids]

@@ -30,6 +30,7 @@ from aats_core.task import (
     TaskEnded,
     TaskReady,
     TaskRunning,
+    Wait,
     WorkerGone,
     WorkerStatus,
 )
@@ -105,6 +106,11 @@ class TaskScheduler(Agent):
     async def explain(self, id: str) -> str:
         """Say why a task does not run yet."""
         return self._core.explain(id, self._now())
+
+    @on("tasks.explain")
+    async def explain_many(self, ids: list[str]) -> list[Wait]:
+        """Say why tasks do not run yet, in the order of their ids."""
+        return self._core.explain_many(ids, self._now())
 
     @on("scheduler.drain")
     async def drain(self) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import heapq
 import logging
+from collections.abc import Sequence
 
 from aats_agent_task_scheduler.agenda import Agenda
 from aats_agent_task_scheduler.estimates import Estimates
-from aats_agent_task_scheduler.explain import explain
+from aats_agent_task_scheduler.explain import explain, find_wait
 from aats_agent_task_scheduler.leases import Leases
-from aats_agent_task_scheduler.plan import Node, PlanGraph, Stage
+from aats_agent_task_scheduler.plan import Node, PlanGraph, Resources, Stage
 from aats_agent_task_scheduler.ready import ReadyQueue
 from aats_agent_task_scheduler.settings import SchedulerSettings
 from aats_agent_task_scheduler.workers import Pool, Worker
@@ -20,8 +21,11 @@ from aats_core.task import (
     TaskEnded,
     TaskReady,
     TaskRunning,
+    Wait,
     WorkerStatus,
 )
+
+_NOT_KNOWN = "the scheduler does not know it: its plan has ended, or has never been submitted"
 
 log = logging.getLogger("aats.task-scheduler")
 
@@ -176,8 +180,24 @@ class Core:
         """Say in words why a task does not run yet."""
         node = self._find(id)
         if node is None:
-            return "the scheduler does not know it: its plan has ended, or has never been submitted"
+            return _NOT_KNOWN
         return explain(node, now, pool=self._pool, queue=self._queue, draining=self.draining)
+
+    def explain_many(self, ids: Sequence[str], now: float) -> list[Wait]:
+        """Say why tasks do not run yet, without their places in line, which would have to be counted for each."""
+        in_line: dict[tuple[str, Resources], Wait] = {}
+        return [self._wait(task, now, in_line) for task in ids]
+
+    def _wait(self, id: str, now: float, in_line: dict[tuple[str, Resources], Wait]) -> Wait:
+        node = self._find(id)
+        if node is None:
+            return Wait(_NOT_KNOWN)
+        wait = in_line.get((node.kind, node.resources)) if node.stage is Stage.QUEUED else None
+        if wait is None:
+            wait = find_wait(node, now, pool=self._pool, draining=self.draining)
+            if node.stage is Stage.QUEUED:
+                in_line[node.kind, node.resources] = wait
+        return wait
 
     def _node(self, plan: str, name: str) -> Node | None:
         graph = self._plans.get(plan)

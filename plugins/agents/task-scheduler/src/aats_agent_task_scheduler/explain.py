@@ -5,24 +5,35 @@ from __future__ import annotations
 from aats_agent_task_scheduler.plan import Node, Stage
 from aats_agent_task_scheduler.ready import ReadyQueue
 from aats_agent_task_scheduler.workers import Pool, Worker
+from aats_core.task import Wait
 
 SHOWN = 5
 """How many names a sentence holds at most."""
 
 
 def explain(node: Node, now: float, *, pool: Pool, queue: ReadyQueue, draining: bool) -> str:
-    """Return one sentence without its full stop."""
+    """Return one sentence without its full stop; for a task in line it begins with its place."""
+    wait = find_wait(node, now, pool=pool, draining=draining)
+    if node.stage is not Stage.QUEUED or wait.stuck or draining:
+        return wait.reason
+    return f"it is number {queue.ahead(node) + 1} in line for kind {node.kind}: {wait.reason}"
+
+
+def find_wait(node: Node, now: float, *, pool: Pool, draining: bool) -> Wait:
+    """Return why a task does not run, by looking at no other task in line: the same for all that ask for the same."""
+    if node.stage is Stage.QUEUED:
+        return Wait("the team is draining: no task is assigned any more") if draining else _workers(node, pool)
+    return Wait(_elsewhere(node, now))
+
+
+def _elsewhere(node: Node, now: float) -> str:
     if node.stage is Stage.RUNNING and node.lease is not None:
         return f"it runs on worker {node.lease.worker.name} as attempt {node.attempt}"
     if node.stage is Stage.ENDED:
         return "it has ended"
     if node.stage is Stage.WAITING:
         return _needs(node)
-    if node.stage is Stage.DELAYED and node.not_before is not None:
-        return f"attempt {node.attempt} begins in {max(0.0, node.not_before - now):.0f} s, not before"
-    if draining:
-        return "the team is draining: no task is assigned any more"
-    return _workers(node, pool, queue)
+    return f"attempt {node.attempt} begins in {max(0.0, (node.not_before or now) - now):.0f} s, not before"
 
 
 def _needs(node: Node) -> str:
@@ -38,23 +49,25 @@ def _state(node: Node) -> str:
     return node.stage.value
 
 
-def _workers(node: Node, pool: Pool, queue: ReadyQueue) -> str:
+def _workers(node: Node, pool: Pool) -> Wait:
     offering = list(pool.of(node.kind))
     if not offering:
-        return f"no worker offers kind {node.kind}"
+        return Wait(f"no worker offers kind {node.kind}", stuck=True)
     able = [worker for worker in offering if worker.could(node.resources)]
     if not able:
-        return f"no worker has enough: it needs {_amounts(dict(node.resources))}; {_offers(node, offering)}"
+        needs = _amounts(dict(node.resources))
+        return Wait(f"no worker has enough: it needs {needs}; {_offers(node, offering)}", stuck=True)
     taking = [worker for worker in able if not worker.draining]
     if not taking:
-        return f"every worker that could run it is draining: {_some([worker.name for worker in able])}"
-    place = f"it is number {queue.ahead(node) + 1} in line for kind {node.kind}"
+        return Wait(
+            f"every worker that could run it is draining: {_some([worker.name for worker in able])}", stuck=True
+        )
     if any(worker.free > 0 for worker in taking):
         if not node.resources or any(worker.free > 0 and worker.fits(node.resources) for worker in taking):
-            return f"{place}: what is free is kept for a task that has waited longer"
-        return f"{place}: it needs {_amounts(dict(node.resources))}, in use on {_free(node, taking)}"
+            return Wait("what is free is kept for a task that has waited longer")
+        return Wait(f"it needs {_amounts(dict(node.resources))}, in use on {_free(node, taking)}")
     count = len(taking)
-    return f"{place}: {'the only worker is' if count == 1 else f'all {count} workers are'} busy"
+    return Wait(f"{'the only worker is' if count == 1 else f'all {count} workers are'} busy")
 
 
 def _offers(node: Node, workers: list[Worker]) -> str:
