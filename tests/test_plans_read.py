@@ -278,6 +278,51 @@ class TestMalformed:
     def test_a_key_that_stands_twice_is_a_problem(self, name, text, problem):
         assert problems_of(text, name) == problem
 
+    @pytest.mark.parametrize(
+        ("name", "text"),
+        [
+            (
+                "p.yaml",
+                """\
+tasks:
+  b: {kind: k}
+  c: {needs: [zz], payload: '{{ tasks.qq.output }}'}
+  c: {kind: k, resources: {x: -1}, needs: [b, b]}
+  c: {kind: k, timeout: soon}
+""",
+            ),
+            (
+                "p.json",
+                """\
+{"tasks": {
+"b": {"kind": "k"},
+"c": {"needs": ["zz"], "payload": "{{ tasks.qq.output }}"},
+"c": {"kind": "k", "resources": {"x": -1}, "needs": ["b", "b"]},
+"c": {"kind": "k", "timeout": "soon"}}}
+""",
+            ),
+        ],
+    )
+    def test_all_that_is_wrong_with_each_of_the_tasks_that_have_one_name_is_told(self, name, text):
+        found = problems_of(text, name)
+        assert sorted(problem.partition(" (")[0].partition(" 'soon'")[0] for problem in found) == [
+            f"{name}:3: tasks.c.needs[0]: no task is named 'zz'",
+            f"{name}:3: tasks.c.payload: {{{{ tasks.qq.output }}}}: no task is named 'qq'",
+            f"{name}:3: tasks.c: has no kind",
+            f"{name}:4: tasks.c.needs[1]: 'b' is listed twice",
+            f"{name}:4: tasks.c.resources.x: must not be negative",
+            f"{name}:4: tasks.c: is there twice, first in line 3",
+            f"{name}:5: tasks.c.timeout:",
+            f"{name}:5: tasks.c: is there twice, first in line 4",
+        ]
+        assert any(problem.endswith("no task is named 'zz' (known: b, c)") for problem in found)
+
+    def test_what_a_former_part_of_a_payload_holds_is_looked_at_too(self):
+        assert problems_of("tasks:\n  a:\n    kind: k\n    payload:\n      x: '{{ tasks.y.output }}'\n      x: 1") == [
+            "plan.yaml:5: tasks.a.payload.x: {{ tasks.y.output }}: no task is named 'y' (known: a)",
+            "plan.yaml:6: tasks.a.payload.x: is there twice, first in line 5",
+        ]
+
 
 class TestName:
     def test_a_plan_without_a_name_has_that_of_its_file(self):

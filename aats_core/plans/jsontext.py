@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from aats_core.plans.document import Document, Duplicate, Malformed
+from aats_core.plans.document import Document, Duplicate, Malformed, keep_former
 from aats_core.plans.place import Marks
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"|[{}\[\],:]|\n|[^\s{}\[\],:"]+')
@@ -22,7 +22,13 @@ def decode_json(text: str) -> Document:
     def build(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         nonlocal twice
         built = dict(pairs)
-        twice = twice or len(built) != len(pairs)
+        if len(built) == len(pairs):
+            return built
+        twice, built = True, {}
+        for key, item in pairs:
+            if key in built:
+                keep_former(built, key)
+            built[key] = item
         return built
 
     try:
@@ -69,6 +75,7 @@ class _Scan:
         self._steps.append(step)
         if step in marks:
             self.duplicates.append(Duplicate(tuple(self._steps), self._line, marks[step][0]))
+            keep_former(marks, step)
         marks[step] = (self._line, None)
 
     def _begin_container(self) -> Marks:

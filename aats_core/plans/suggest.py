@@ -12,6 +12,7 @@ _SHORT_LIST = 24
 
 def suggest(word: str, known: Collection[str]) -> str:
     """Return ` (did you mean 'lint'?)` if a known name is close, or, of a short list, ` (known: …)`; else nothing."""
+    known = dict.fromkeys(map(str, known))  # a name that stands twice is one suggestion
     near = [name for name in known if abs(len(name) - len(word)) <= 3 and len(word) <= 200]
     close = get_close_matches(word, islice(near, _MOST_COMPARED), n=1)
     if close:

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from aats_core.errors import InvalidRequest
-from aats_core.plans.document import MAX_DEPTH
+from aats_core.plans.document import MAX_DEPTH, Former
 from aats_core.plans.place import Problems, Where
 from aats_core.plans.times import parse_deadline, parse_seconds
 
@@ -39,7 +39,7 @@ class Node:
 
     def fields(self, known: Collection[str], *, what: str) -> dict[str, Node]:
         """Return the nodes of a mapping by their keys; an unknown key is a problem."""
-        found = self.entries() or {}
+        found = {key: node for key, node in (self.entries() or {}).items() if not isinstance(key, Former)}
         for key in [key for key in found if key not in known]:
             found.pop(key).wrong(f"{what} has no such key{self.problems.hint(key, known)}")
         return found

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from aats_core.plans.document import MAX_DEPTH, Document, Duplicate, Malformed
+from aats_core.plans.document import MAX_DEPTH, Document, Duplicate, Malformed, keep_former
 from aats_core.plans.place import Marks, Where
 from aats_core.plans.yamlscalar import resolve
 
@@ -159,6 +159,8 @@ class _Builder:
             return
         if key in top.value:
             self.duplicates.append(Duplicate((*self._where(), key), top.key_line, top.marks[key][0]))
+            keep_former(top.value, key)
+            keep_former(top.marks, key)
         top.value[key] = part.value
         top.marks[key] = (top.key_line, part.marks)
 
