@@ -29,7 +29,7 @@ class Breaker:
             return True
         if now < self._next_attempt:
             return False
-        self._next_attempt = now + _PAUSE * random.uniform(0.5, 1.5)  # noqa: S311 - spreads attempts, hides nothing
+        self._pause(now)
         return True
 
     @property
@@ -45,5 +45,11 @@ class Breaker:
     def failed(self, error: BaseException) -> None:
         """Take note of an attempt that failed."""
         self.reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        now = time.monotonic()
         if self._failing_since is None:
-            self._failing_since = time.monotonic()
+            self._failing_since = now
+        if self.is_open:
+            self._pause(now)
+
+    def _pause(self, now: float) -> None:
+        self._next_attempt = now + _PAUSE * random.uniform(0.5, 1.5)  # noqa: S311 - spreads attempts, hides nothing

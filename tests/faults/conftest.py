@@ -75,7 +75,7 @@ def played(request: pytest.FixtureRequest, bench: Bench, server: Service, direct
         finally:
             scene.end()
             server.start()
-    detail = ", ".join(part for part in request.node.callspec.id.split("-") if part != request.param)
+    detail = request.node.callspec.id.replace(request.param, "").strip("-")
     note(request, scene, detail)
 
 
