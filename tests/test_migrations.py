@@ -130,6 +130,19 @@ class TestFailures:
         assert project.states() == {"0001_fine": "applied", "0002_broken": "pending", "0003_never": "pending"}
         assert "KeyError: 'owner'" in project.migrate("status").stdout
 
+    def test_json_says_which_step_failed_where_and_why(self, project):
+        project.step("0001_fine", NOTHING.replace("Nothing", "Fine"))
+        project.step("0002_broken", BROKEN)
+
+        answer = project.migrate("up", "--json")
+
+        told = json.loads(answer.stdout)
+        reason = told["failed"].pop("reason")
+        assert told["exit_code"] == answer.returncode == 1
+        assert [done["step"] for done in told["done"]] == ["0001_fine"]
+        assert told["failed"] == {"step": "0002_broken", "direction": "up", "file": "migrations/0002_broken.py"}
+        assert "failed in store primary: KeyError: 'owner'" in reason
+
     def test_without_a_transaction_what_a_failed_step_did_stays_and_is_gone_on_with(self, project):
         path = project.step("0001_broken", BROKEN.replace("    async", "    atomic = False\n\n    async", 1))
         answer = project.migrate("up")
@@ -163,6 +176,8 @@ class TestDown:
         assert "0001_nothing" in answer.stdout
         assert "with --yes 1 step would be" in answer.stderr
         assert project.states() == {"0001_nothing": "applied"}
+        as_json = project.migrate("down", "--all", "--json")
+        assert [step["id"] for step in json.loads(as_json.stdout)] == ["0001_nothing"]
 
     def test_it_has_to_be_said_which(self, project):
         assert "--to STEP, --steps N, or --all" in project.migrate("down", "--yes").stderr
@@ -203,7 +218,9 @@ class TestQuestions:
 
         [step] = json.loads(project.migrate("status", "--json").stdout)["steps"]
 
-        assert json.loads(done.stdout)["done"][0]["step"] == "0001_nothing"
+        told = json.loads(done.stdout)
+        assert told["done"][0]["step"] == "0001_nothing"
+        assert (told["failed"], told["accepted"]) == (None, [])
         assert step["state"] == "applied"
         assert step["description"] == "Do nothing."
         assert step["ledgers"]["primary"]["checksum"] == step["checksum"]

@@ -96,7 +96,8 @@ class TestFilesAndLedgers:
         assert "0001_nothing.py: its content is not what was applied to primary" in refused.stderr
         assert "its file was changed" in project.migrate("status").stdout
         assert project.migrate("down", "--all", "--yes").returncode == 2
-        assert project.migrate("up", "--accept", "0001_nothing").returncode == 0
+        accepted = project.migrate("up", "--accept", "0001")
+        assert (accepted.returncode, accepted.stdout) == (0, "0001_nothing: its file is accepted as it is now\n")
         assert project.migrate("status").returncode == 0
 
     def test_a_step_that_was_applied_and_is_gone_is_refused(self, project):

@@ -50,9 +50,12 @@ def settle(
         print(f"{record.id}: {record.state}")
 
 
-def drain(*, address: TeamAddress = HERE) -> None:
+def drain(*, json: Json = False, address: TeamAddress = HERE) -> None:
     """Let running tasks finish within the team's grace time, begin nothing new, and stop the team."""
     ask(address, lambda team: team.drain())
+    if json:
+        print_json({"draining": True})
+        return
     print("the team drains; what has not ended goes on when it is started again")
 
 

@@ -100,8 +100,8 @@ def up(
     async def change() -> list[Step]:
         team_file = load_team_file(file, overrides=set or ())
         async with open_to_change(team_file, wait=wait, waiting=watcher.waiting) as migrator:
-            for step in accept or ():
-                await migrator.accept(step)
+            for changed in accept or ():
+                watcher.accept(await migrator.accept(changed))
             return await migrator.up(watcher, to=to, wait=wait)
 
     return _change(change(), watcher, as_json=json)
@@ -144,10 +144,14 @@ def down(
     if yes:
         return _change(change(), watcher, as_json=json)
     chosen = _run(ask())
-    if not chosen:
+    if json:
+        print_json([_as_data(standing) for standing in chosen])
+    elif chosen:
+        _print_plan(chosen)
+    else:
         print("nothing to do: no step there is applied")
+    if not chosen:
         return 0
-    _print_plan(chosen)
     raise UsageError(f"nothing was changed; with --yes {plural(len(chosen), 'step')} would be, in this order")
 
 
@@ -155,13 +159,25 @@ class _Watcher:
     """Prints what happens, and remembers what was done."""
 
     def __init__(self, *, show: bool) -> None:
+        self.accepted: list[str] = []
         self.done_so_far: list[dict[str, Any]] = []
+        self.failed: dict[str, Any] | None = None
         self._show = show
+        self._begun: dict[str, Any] = {}
 
     def waiting(self, holder: str) -> None:
         say(f"waiting: {holder}")
 
+    def accept(self, step: Step) -> None:
+        self.accepted.append(step.id)
+        if self._show:
+            print(f"{step.id}: its file is accepted as it is now", flush=True)
+
+    def fail(self, error: MigrationFailed) -> None:
+        self.failed = {**self._begun, "reason": str(error)}
+
     def begun(self, step: Step, direction: Direction, *, resumed: bool) -> None:
+        self._begun = {"step": step.id, "direction": direction, "file": str(step.file.path)}
         if self._show:
             print(
                 f"{step.id}: {direction}{', going on' if resumed else ''}: {step.description}".rstrip(": "), flush=True
@@ -180,13 +196,15 @@ def _change(work: Coroutine[Any, Any, list[Step]], watcher: _Watcher, *, as_json
     try:
         _run(work)
     except MigrationFailed as error:
+        watcher.fail(error)
         say(f"{error}\n{keep_traceback(error)}")
         code = FAILED
     else:
         code = 0
     if as_json:
-        print_json({"exit_code": code, "done": watcher.done_so_far})
-    elif not code and not watcher.done_so_far:
+        outcome = {"accepted": watcher.accepted, "done": watcher.done_so_far, "failed": watcher.failed}
+        print_json({"exit_code": code, **outcome})
+    elif not code and not watcher.done_so_far and not watcher.accepted:
         print("nothing to do")
     return code
 

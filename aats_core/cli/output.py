@@ -68,17 +68,16 @@ def print_facts(facts: Iterable[tuple[str, object]]) -> None:
 
 
 def print_table(heads: Sequence[str], rows: Iterable[Row], *, wrap: bool = False) -> None:
-    """Print a table: on a terminal cut to its width (or with `wrap` folded), where piped complete, a row a line.
+    """Print a table: on a terminal cut to its width (or with `wrap` folded) and without columns that hold nothing.
 
-    A column without any value is left out.
+    Where piped it is complete, a row a line, with a dash for a cell that holds nothing, so that every line has as many.
     """
     cells = [[one_line(cell) for cell in row] for row in rows]
-    used = [index for index in range(len(heads)) if index == 0 or not cells or any(row[index] for row in cells)]
-    heads = [heads[index] for index in used]
-    cells = [[row[index] for index in used] for row in cells]
     if sys.stdout.isatty():
-        _print_rich(heads, cells, wrap=wrap)
+        used = [index for index in range(len(heads)) if index == 0 or not cells or any(row[index] for row in cells)]
+        _print_rich([heads[index] for index in used], [[row[index] for index in used] for row in cells], wrap=wrap)
         return
+    cells = [[cell or "-" for cell in row] for row in cells]
     widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
     for row in (heads, *cells):
         print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -194,7 +194,19 @@ class TestSummary:
 class TestTable:
     def test_piped_it_is_complete_and_aligned(self, capsys: pytest.CaptureFixture[str]) -> None:
         print_table(("ID", "EMPTY", "WHY"), [("a", "", "x" * 100), ("long-id", None, "two\nlines \x1b[1m")])
-        assert capsys.readouterr().out.splitlines() == ["ID       WHY", f"a        {'x' * 100}", "long-id  two lines"]
+        assert capsys.readouterr().out.splitlines() == [
+            "ID       EMPTY  WHY",
+            f"a        -      {'x' * 100}",
+            "long-id  -      two lines",
+        ]
+
+    def test_on_a_terminal_a_column_that_holds_nothing_is_left_out(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        out = io.StringIO()
+        console = Console(file=out, force_terminal=True, width=50, color_system=None)
+        monkeypatch.setattr(output, "console", lambda: console)
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+        print_table(("ID", "EMPTY", "WHY"), [("a", "", "x"), ("b", None, "y")])
+        assert [line.split() for line in out.getvalue().splitlines()] == [["ID", "WHY"], ["a", "x"], ["b", "y"]]
 
     def test_without_rows_its_heads_are_there(self, capsys: pytest.CaptureFixture[str]) -> None:
         print_table(("ID", "WHY"), [])
