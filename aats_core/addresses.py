@@ -18,7 +18,8 @@ def parse_url(address: str, example: str, *schemes: str, path: bool = False) -> 
     """
     try:
         parts = urlsplit(address)
-        wrong = _fault(parts, schemes, path=path)
+        begins_well = parts.scheme in schemes and address[len(parts.scheme) :].startswith("://")
+        wrong = _fault(parts, path=path) if begins_well else f"it has to begin with {_either(schemes)}"
     except ValueError:  # its words may hold a part of the address
         wrong = f"host and port are not valid (the port is a number up to {LAST_PORT})"
     if wrong:
@@ -26,9 +27,11 @@ def parse_url(address: str, example: str, *schemes: str, path: bool = False) -> 
     return parts
 
 
-def _fault(parts: SplitResult, schemes: Collection[str], *, path: bool) -> str:
-    if parts.scheme not in schemes or not parts.netloc:
-        return f"it has to begin with {' or '.join(f'{scheme}://' for scheme in schemes)}"
+def _either(schemes: Collection[str]) -> str:
+    return " or ".join(f"{scheme}://" for scheme in schemes)
+
+
+def _fault(parts: SplitResult, *, path: bool) -> str:
     if "@" in parts.netloc:
         return "user and password are settings of their own and no part of it"
     if not parts.hostname or set(parts.hostname) & set(" ,") or parts.port == 0:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+
 import asyncpg
 
 from aats_core.errors import Conflict, StateError, StoreError, StoreFull, StoreUnavailable
@@ -24,12 +26,13 @@ ROLLED_BACK = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 STALE = (asyncpg.UndefinedTableError, asyncpg.InvalidCachedStatementError)
 """What is raised where the schema of a collection has changed meanwhile."""
 
-_HOPELESS = (
-    asyncpg.InvalidPasswordError,
-    asyncpg.InvalidAuthorizationSpecificationError,
-    asyncpg.InvalidCatalogNameError,
-    asyncpg.InsufficientPrivilegeError,
+_PASSING = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.TransactionRollbackError,
 )
+"""What servers answer that may answer otherwise the next time, with nothing changed: one that starts, or is full."""
 
 
 def is_lost(error: BaseException) -> bool:
@@ -38,8 +41,22 @@ def is_lost(error: BaseException) -> bool:
 
 
 def is_hopeless(error: BaseException) -> bool:
-    """Tell whether connecting again will fail as well, until somebody changes the settings."""
-    return isinstance(error, (*_HOPELESS, ValueError)) and not isinstance(error, OSError)
+    """Tell whether connecting again will fail as well, until somebody changes the settings or the server."""
+    if isinstance(error, asyncpg.PostgresError):
+        return not isinstance(error, _PASSING)
+    if isinstance(error, OSError):
+        return isinstance(error, ssl.SSLCertVerificationError)
+    return isinstance(error, ValueError | OverflowError)
+
+
+def refused(error: Exception, place: str) -> Exception:
+    """Return the kernel's error for a connection that is hopeless, in the words of who refuses it."""
+    if not isinstance(error, asyncpg.PostgresError):
+        return StoreUnavailable(f"{place}: no connection can be made as `dsn` and `tls` say: {error}")
+    known = translate(error, place)
+    if type(known) is StoreError:
+        return StoreUnavailable(f"{place}: the server refuses the connection: {error}; check `dsn`")
+    return known
 
 
 def translate(error: Exception, place: str) -> Exception:

@@ -18,7 +18,7 @@ import asyncpg
 
 from aats_core.breaker import Breaker
 from aats_core.errors import StoreUnavailable
-from aats_store_postgres.failures import ROLLED_BACK, STALE, is_hopeless, is_lost, translate
+from aats_store_postgres.failures import ROLLED_BACK, STALE, is_hopeless, is_lost, refused, translate
 from aats_store_postgres.session import Connection, Session
 from aats_store_postgres.settings import PostgresSettings
 from aats_store_postgres.slow import SlowLog
@@ -253,7 +253,7 @@ class Pool:
             if isinstance(error, Exception):
                 self._breaker.failed(error)
                 if is_hopeless(error):
-                    raise translate(error, self.place) from error
+                    raise refused(error, self.place) from error
                 return None
             raise
         self._breaker.succeeded()
