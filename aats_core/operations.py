@@ -137,6 +137,7 @@ class Operations:
         status: Callable[[], Awaitable[TeamStatus]],
         drain: Callable[[], None],
         topics: TeamTopics,
+        metrics: Callable[[], str],
     ) -> None:
         self._ask_agent = ask
         self._policy = policy
@@ -144,6 +145,7 @@ class Operations:
         self._status = status
         self._drain = drain
         self._topics = topics
+        self._metrics = metrics
         self._watchers: set[asyncio.Queue[TaskEvent]] = set()
 
     async def submit(self, plan: Plan, key: str = "") -> PlanRecord:
@@ -191,6 +193,11 @@ class Operations:
         """Return the team's condition."""
         self._policy.check("show", "team")
         return await self._status()
+
+    async def metrics(self) -> str:
+        """Return the figures of this process, in the text format of Prometheus."""
+        self._policy.check("show", "team")
+        return self._metrics()
 
     async def cancel(self, id: str, reason: str = "") -> list[str]:
         """Cancel a task or a whole plan; returns the ids of the tasks that were told to stop."""

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Self, cast
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 
 from aats_core import hookspecs
 from aats_core.agent import Agent
@@ -141,6 +141,7 @@ class Team:
             status=self._status,
             drain=self.request_stop,
             topics=self._topics,
+            metrics=lambda: generate_latest(self.metrics).decode(),
         )
         self.hooks.register(self, "kernel.team")
         await self._start_agents(stack)

@@ -54,6 +54,7 @@ class FakeTeam:
             status=self.status,
             drain=self.drain,
             topics=TeamTopics(MemoryBroker(MemorySettings()), "t"),
+            metrics=lambda: "aats_agent_up 1.0\n",
         )
 
     async def ask(self, receiver: str, type: str, payload: Any) -> Any:

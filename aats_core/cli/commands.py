@@ -52,6 +52,7 @@ GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
             Command("task", "tasks", "task", "ID", "Show a task, and why it waits"),
             Command("agents", "status", "agents", "", "List the agents and what they do"),
             Command("status", "status", "status", "", "Say how the team is"),
+            Command("metrics", "status", "metrics", "", "Print the team's figures for Prometheus"),
             Command("cancel", "change", "cancel", "ID", "Cancel a task or a plan"),
             Command("retry", "change", "retry", "ID", "Run a failed task again, or all of a plan"),
             Command("settle", "change", "settle", "ID done|failed", "Decide what became of a task in state unknown"),

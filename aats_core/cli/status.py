@@ -1,4 +1,4 @@
-"""`aats status` and `aats agents`: how a running team is, and what its agents do."""
+"""`aats status`, `aats agents` and `aats metrics`: how a running team is, and what its agents do."""
 
 from __future__ import annotations
 
@@ -36,6 +36,11 @@ def status(*, json: Json = False, address: TeamAddress = HERE) -> int:
     print()
     _print_agents(found.agents)
     return int(not well)
+
+
+def metrics(*, address: TeamAddress = HERE) -> None:
+    """Print the figures of the running team's process in the text format of Prometheus."""
+    print(ask(address, lambda team: team.metrics()), end="")
 
 
 def agents(*, json: Json = False, address: TeamAddress = HERE) -> None:

@@ -138,6 +138,12 @@ class TestStatus:
         assert re.search(r"^toys +running +2 .*toy.append, toy.fail, toy.nap", shown, re.MULTILINE)
         assert {agent["name"] for agent in answer(served, "agents")} >= {"toys", "project-manager", "task-scheduler"}
 
+    def test_metrics_are_what_prometheus_reads(self, served: Any) -> None:
+        text = served.aats("metrics").stdout
+        assert 'aats_agent_up{agent="toys"} 1.0' in text
+        assert 'aats_store_seconds_count{operation="write",store="primary"}' in text
+        assert "# TYPE aats_broker_published_total counter" in text
+
     def test_check_says_that_the_state_directory_is_in_use(self, served: Any) -> None:
         result = served.aats("check", "team.toml")
         assert result.returncode == 0, result.stderr
