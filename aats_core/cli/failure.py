@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -18,6 +19,8 @@ from aats_core.errors import (
 )
 
 FAILED, BAD_INPUT, NO_TEAM, INTERRUPTED, BROKEN_PIPE = 1, 2, 3, 130, 141
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _BAD_INPUT = (AccessDenied, InvalidRequest, MigrationError, NotFound, PluginError, Refused, SettingsError)
 
@@ -47,6 +50,10 @@ def exit_code(error: BaseException) -> int:
         return cause.code if isinstance(cause.code, int) else int(cause.code is not None)
     if isinstance(cause, BrokenPipeError):
         return _stop_writing()
+    if isinstance(cause, OSError) and cause.filename is None and cause.errno in _NO_ROOM:
+        say(f"what it prints cannot be written: {cause.strerror}")
+        _stop_writing()
+        return NO_TEAM
     if isinstance(cause, KeyboardInterrupt):
         say("interrupted")
         return INTERRUPTED
