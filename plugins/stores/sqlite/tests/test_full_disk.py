@@ -108,6 +108,21 @@ async def on_a_small_disk(directory: Path) -> None:
     await again.connect()
     assert await again.capabilities[0].count("a") == 2
     await again.close()
+    for free in (0, 8_000, 30_000):
+        await open_without_room(directory, free)
+
+
+async def open_without_room(directory: Path, free: int) -> None:
+    """Open the file, and one that is not there yet, where only so many bytes are left; then where there is room."""
+    ballast = directory / "ballast"
+    for settings in (SqliteStore.Settings(), SqliteStore.Settings(path=Path(f"fresh{free}.db"))):
+        store = SqliteStore(settings, TeamInfo(state_dir=directory), RealClock())
+        ballast.write_bytes(b"x" * (shutil.disk_usage(directory).free - free))
+        with pytest.raises(StoreFull):
+            await store.connect()
+        ballast.unlink()
+        await store.connect()
+        await store.close()
 
 
 def test_it_gets_over_a_disk_that_is_really_full(tmp_path: Path) -> None:

@@ -80,23 +80,29 @@ def _prepare_writing(connection: apsw.Connection, _: Path) -> None:
 
 
 def _lay_out(connection: apsw.Connection, path: Path) -> None:
-    with connection:
-        application = connection.pragma("application_id")
-        version = connection.pragma("user_version")
-        if application == APPLICATION_ID:
-            if version > VERSION:
-                raise StateTooNew(
-                    f"{path}: was written by a newer version of AATS (layout {version}, this one knows {VERSION}); "
-                    "run that version, or restore a backup"
-                )
-            if version < VERSION:
-                raise StateError(
-                    f"{path}: was written by an older version of AATS (layout {version}, this one needs {VERSION}) and "
-                    "cannot be used as it is; run that version, or name another path to begin anew"
-                )
-            return
-        if application or version or connection.execute("SELECT count(*) FROM sqlite_schema").get:
-            raise StoreUnavailable(f"{path}: is a database of another program; name another path")
+    connection.execute("BEGIN")  # what fails before the commit is rolled back with the connection, which is closed then
+    if not _is_laid_out(connection, path):
         connection.execute(_LAYOUT)
         connection.pragma("application_id", APPLICATION_ID)
         connection.pragma("user_version", VERSION)
+    connection.execute("COMMIT")
+
+
+def _is_laid_out(connection: apsw.Connection, path: Path) -> bool:
+    application = connection.pragma("application_id")
+    version = connection.pragma("user_version")
+    if application == APPLICATION_ID:
+        if version > VERSION:
+            raise StateTooNew(
+                f"{path}: was written by a newer version of AATS (layout {version}, this one knows {VERSION}); "
+                "run that version, or restore a backup"
+            )
+        if version < VERSION:
+            raise StateError(
+                f"{path}: was written by an older version of AATS (layout {version}, this one needs {VERSION}) and "
+                "cannot be used as it is; run that version, or name another path to begin anew"
+            )
+        return True
+    if application or version or connection.execute("SELECT count(*) FROM sqlite_schema").get:
+        raise StoreUnavailable(f"{path}: is a database of another program; name another path")
+    return False

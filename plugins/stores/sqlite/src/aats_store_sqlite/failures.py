@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,9 @@ from pathlib import Path
 import apsw
 
 from aats_core.errors import StoreError, StoreFull, StoreUnavailable
+
+_BESIDE = 64 * 1024
+"""Bytes that fit for sure: those that the processes which have a database open share are 32 KiB at first."""
 
 
 @contextmanager
@@ -22,7 +26,7 @@ def translated(path: Path) -> Iterator[None]:
 
 def translate(error: apsw.Error, path: Path) -> StoreError:
     """Return the kernel's error for one of SQLite's."""
-    if isinstance(error, apsw.FullError):
+    if isinstance(error, apsw.FullError) or (isinstance(error, apsw.IOError | apsw.CantOpenError) and _is_full(path)):
         return StoreFull(f"{path}: there is no room left on the disk; make some, and writing works again")
     if isinstance(error, apsw.BusyError | apsw.LockedError):
         return StoreUnavailable(f"{path}: another process keeps the database locked; close it there ({error})")
@@ -39,6 +43,17 @@ def translate(error: apsw.Error, path: Path) -> StoreError:
     if isinstance(error, apsw.TooBigError):
         return StoreError(f"{path}: a value is larger than SQLite can hold ({error})")
     return StoreError(f"{path}: {type(error).__name__}: {error}")
+
+
+def _is_full(path: Path) -> bool:
+    """Tell whether there is no room for the files that SQLite makes beside a database that it opens.
+
+    It tells of that as of any other failure to write, and of which it was it tells nothing.
+    """
+    try:
+        return shutil.disk_usage(path.parent).free < _BESIDE
+    except OSError:
+        return False
 
 
 def spoils_transaction(error: BaseException) -> bool:
