@@ -15,6 +15,9 @@ FORMAT = 1
 """The version of what lies in a state directory; a newer one is not touched."""
 
 
+_FORMAT_FILE = "format"
+
+
 class StateDirectory:
     """A context manager that holds a state directory for this process, making it (mode 0700) where there is none.
 
@@ -34,7 +37,8 @@ class StateDirectory:
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._hold()
-            self._check_format()
+            if not check_format(self.path):
+                _write(self.path / _FORMAT_FILE, str(FORMAT))
             self.node = self._name_node()
         except OSError as error:
             self._release()
@@ -71,24 +75,29 @@ class StateDirectory:
         os.ftruncate(lock, 0)
         os.write(lock, f"{os.getpid()}\n".encode())
 
-    def _check_format(self) -> None:
-        path = self.path / "format"
-        text = _read(path)
-        if not text:
-            _write(path, str(FORMAT))
-            return
-        if not (text.isascii() and text.isdecimal()):
-            raise StateError(f"{path} does not hold a version number; is {self.path} a state directory?")
-        if int(text) > FORMAT:
-            raise StateTooNew(
-                f"state directory {self.path} has format {text}, this version of AATS knows {FORMAT}; "
-                "upgrade aats-core, or set team.state_dir to another"
-            )
-
     def _release(self) -> None:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def check_format(state_dir: Path) -> bool:
+    """Tell whether a state directory says which version wrote it, and that this one may use it; changes nothing.
+
+    Raises `StateTooNew` where a newer version wrote it, and `StateError` where it says something else.
+    """
+    path = state_dir / _FORMAT_FILE
+    text = _read(path)
+    if not text:
+        return False
+    if not (text.isascii() and text.isdecimal()):
+        raise StateError(f"{path} does not hold a version number; is {state_dir} a state directory?")
+    if int(text) > FORMAT:
+        raise StateTooNew(
+            f"state directory {state_dir} has format {text}, this version of AATS knows {FORMAT}; "
+            "upgrade aats-core, or set team.state_dir to another"
+        )
+    return True
 
 
 def _read(path: Path) -> str:

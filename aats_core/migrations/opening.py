@@ -20,7 +20,7 @@ from aats_core.migrations.steps import Step, read_steps
 from aats_core.plugins import PluginKind
 from aats_core.policy import AllowAll
 from aats_core.settings import TeamInfo
-from aats_core.state_dir import StateDirectory
+from aats_core.state_dir import StateDirectory, check_format
 from aats_core.store import Store
 from aats_core.team_file import TeamFile
 
@@ -33,11 +33,13 @@ _BACKENDS = (PluginKind.BROKER, PluginKind.STORE)
 async def open_to_read(team_file: TeamFile) -> AsyncIterator[Migrator]:
     """Return a migrator for questions, beside a team that may run.
 
-    Where the team has no state directory yet, a temporary one stands in for it.
+    Where the team has no state directory yet, a temporary one stands in for it. Raises `StateTooNew` where a newer
+    version wrote the one that it has.
     """
     steps = read_steps(team_file)
     with ExitStack() as stack:
         directory = team_file.state_dir
+        check_format(directory)
         if not directory.is_dir():
             directory = Path(stack.enter_context(TemporaryDirectory(prefix="aats-migrate-")))
         async with _connected(team_file, steps, directory) as migrator:
