@@ -114,6 +114,8 @@ class TestNames:
         ("name", "why"),
         [
             ("", "small letters"),
+            ("pytest", "there is a module pytest already"),
+            ("dependency-injector", "there is a module dependency_injector already"),
             ("Registry", "small letters"),
             ("acme_registry", "small letters"),
             ("acme--registry", "small letters"),

@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from importlib.machinery import PathFinder
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path, PurePosixPath
@@ -87,7 +88,7 @@ def _fault(name: str) -> str:
     module = name.replace("-", "_")
     if keyword.iskeyword(module) or keyword.issoftkeyword(module):
         return f"{module} is a word of Python; put your organisation's name before it, such as acme-{name}"
-    if module in _TAKEN:
+    if module in _TAKEN or PathFinder.find_spec(module) is not None:
         return f"there is a module {module} already; put your organisation's name before it, such as acme-{name}"
     return ""
 
