@@ -5,12 +5,30 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 from pydantic import BaseModel, ValidationError
 
 from aats_core.secrets import redact
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+_WORDS = {
+    "string_type": "it must be text",
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "it must be a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "it must be a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "it must be true or false"),
+    **dict.fromkeys(("list_type", "tuple_type", "set_type", "frozen_set_type"), "it must be a list"),
+    **dict.fromkeys(("dict_type", "mapping_type", "model_type", "model_attributes_type"), "it must be a table"),
+    "missing": "it is missing",
+    "too_short": "it must hold {min_length} or more, and holds {actual_length}",
+    "too_long": "it must hold {max_length} or fewer",
+    "string_too_short": "it must have {min_length} or more characters",
+    "string_too_long": "it must have {max_length} or fewer characters",
+}
+"""What is said, by pydantic's types of errors, where its own words are those of a programmer."""
 
 FieldPath = tuple[str, ...]
 """The place of a field: names from the outside in."""
@@ -44,13 +62,19 @@ def explain(
     """Yield what a model found wrong in a section; `origins` says from where fields come that are not in the file."""
     for found in error.errors(include_url=False, include_input=False):
         place = found["loc"]
-        text = found["msg"].removeprefix("Value error, ")
         if found["type"] == "extra_forbidden":
             text = unknown("key", str(place[-1]), _keys(model, place[:-1]))
-        elif found["type"] == "missing":
-            text = "it is missing"
+        else:
+            text = _words(found)
         origin = next((origin for path, origin in origins.items() if lies_within(place, path)), "")
         yield Problem(title, _shown(place), redact(f"{text} (set by {origin})" if origin else text))
+
+
+def _words(found: ErrorDetails) -> str:
+    words = _WORDS.get(found["type"])
+    if words is not None:
+        return words.format(**found.get("ctx", {}))
+    return found["msg"].removeprefix("Value error, ").replace("Input should ", "it must ")
 
 
 def lies_within(place: tuple[str | int, ...], path: FieldPath) -> bool:

@@ -161,9 +161,7 @@ class TestEnvironment:
     def test_a_wrong_value_in_a_table_is_reported_where_it_is(self, load):
         problem = load.problem(BUILD, AATS_AGENTS__BUILD__RETRIES="{ limit = 3, factor = 0 }")
 
-        assert problem.startswith(
-            "team.toml: [agents.build] retries.factor: Input should be greater than or equal to 1"
-        )
+        assert problem.startswith("team.toml: [agents.build] retries.factor: it must be greater than or equal to 1")
 
     def test_a_whole_section_may_be_set(self, load):
         team_file = load("[stores.primary]\nfault = 'x'\n", AATS_STORES__PRIMARY='{ dsn = "y" }')
@@ -175,13 +173,13 @@ class TestEnvironment:
 
         assert problems == [
             "team.toml: [stores.cache] it must be a table; a section of its own is [stores.cache]",
-            "team.toml: [stores.primary] dsn: Input should be a valid string",
+            "team.toml: [stores.primary] dsn: it must be text",
         ]
 
     def test_a_key_within_what_is_no_table_is_refused(self, load):
         problem = load.problem("[team]\nname = 'x'\n", AATS_TEAM__NAME__FIRST="5")
 
-        assert problem.startswith("team.toml: [team] name: Input should be a valid string")
+        assert problem.startswith("team.toml: [team] name: it must be text")
 
     def test_variables_of_others_are_left_alone(self, load):
         assert load("", AATS_CONFIG="x", AATS_TEST_POSTGRES_URL="y", OTHER__TEAM__NAME="z").team.name == "team"
@@ -194,7 +192,7 @@ class TestEnvironment:
     def test_a_wrong_value_is_reported_with_its_variable(self, load):
         problem = load.problem(BUILD, AATS_AGENTS__BUILD__REPLICAS="many")
 
-        assert problem.startswith("team.toml: [agents.build] replicas: Input should be a valid integer")
+        assert problem.startswith("team.toml: [agents.build] replicas: it must be a whole number")
         assert problem.endswith("(set by AATS_AGENTS__BUILD__REPLICAS)")
 
 
@@ -339,7 +337,7 @@ class TestSecrets:
 
         problems = "\n".join(load.problems(text, NUMBER="not-a-number-9"))
 
-        assert "[broker] capacity: Input should be a valid integer" in problems
+        assert "[broker] capacity: it must be a whole number" in problems
         assert "not-a-number-9" not in problems
         assert "inline-secret-7" not in problems
 
@@ -410,8 +408,8 @@ class TestWhatIsWrong:
             "team.toml: [integrations.slack] plugin: no integration plugin 'slack' is installed; "
             + PIP
             + "integration-slack",
-            "team.toml: [agents.build] replicas: Input should be greater than or equal to 1",
-            "team.toml: [agents.build] allow[1]: Input should be a valid string",
+            "team.toml: [agents.build] replicas: it must be greater than or equal to 1",
+            "team.toml: [agents.build] allow[1]: it must be text",
             "team.toml: [agents.build] alow: unknown key 'alow'; did you mean 'allow'?",
             "team.toml: [agents.a.b] its name may hold letters, digits, dashes and underscores only",
         ]
