@@ -133,7 +133,8 @@ class Records(ABC):
     async def insert(self, collection: str, *documents: Document) -> list[Any]:
         """Write new documents, all or none, and return their `_id`s in order; a missing `_id` is made up.
 
-        Raises `DuplicateKey` where an `_id` or a unique index has that value already.
+        Documents are passed one by one. Raises `DuplicateKey` where an `_id` or a unique index has that value already,
+        and `InvalidDocument` for what is no document.
         """
 
     @abstractmethod

@@ -130,6 +130,15 @@ class TestFailures:
         assert project.states() == {"0001_fine": "applied", "0002_broken": "pending", "0003_never": "pending"}
         assert "KeyError: 'owner'" in project.migrate("status").stdout
 
+    def test_a_list_in_the_place_of_documents_is_told_as_such(self, project):
+        insert = 'await ctx.records().insert("things", [{"_id": 1}])'
+        project.step("0001_broken", BROKEN.replace('raise KeyError("owner")', insert))
+
+        answer = project.migrate("up")
+
+        assert answer.returncode == 1
+        assert "InvalidDocument: a document is a mapping, not a list; pass documents one by one" in answer.stderr
+
     def test_json_says_which_step_failed_where_and_why(self, project):
         project.step("0001_fine", NOTHING.replace("Nothing", "Fine"))
         project.step("0002_broken", BROKEN)
@@ -225,6 +234,17 @@ class TestQuestions:
         assert step["description"] == "Do nothing."
         assert step["ledgers"]["primary"]["checksum"] == step["checksum"]
         assert step["ledgers"]["primary"]["by"].endswith(f"process {os.getpid()}")
+
+    @pytest.mark.parametrize("command", ["status", "plan", "up"])
+    def test_a_state_directory_of_a_newer_version_is_refused(self, project, command):
+        project.step("0001_nothing", NOTHING)
+        assert project.migrate("up").returncode == 0
+        (project.path / ".aats" / "format").write_text("99\n")
+
+        refused = project.migrate(command)
+
+        assert (refused.returncode, refused.stdout) == (3, "")
+        assert "has format 99, this version of AATS knows 1; upgrade aats-core" in refused.stderr
 
     def test_a_team_without_steps_has_nothing_to_do(self, project):
         assert project.migrate("status").returncode == 0

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from aats_core.clock import Clock
-from aats_core.errors import InvalidQuery
+from aats_core.errors import InvalidDocument, InvalidQuery
 from aats_core.message import new_id
 from aats_core.query import Changes, Clause, parse_filter, parse_projection, parse_sort, parse_update, project
 from aats_core.query.values import normal
@@ -158,7 +158,9 @@ class CheckedRecordStore(CheckedRecords[Q], CheckedStream[Q], RecordStore):
 
 
 def with_id(document: Document) -> Document:
-    """Return a document with an `_id`, a new one in front where it has none."""
+    """Return a document with an `_id`, a new one in front where it has none; raises `InvalidDocument` if it is none."""
+    if document.__class__ is not dict and not isinstance(document, Mapping):
+        raise InvalidDocument(f"a document is a mapping, not a {type(document).__name__}; pass documents one by one")
     return document if "_id" in document else {"_id": new_id(), **document}
 
 

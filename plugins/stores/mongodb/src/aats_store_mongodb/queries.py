@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from aats_core.errors import InvalidQuery
+from aats_core.errors import InvalidDocument, InvalidQuery
 from aats_core.message import new_id
 from aats_core.query import Changes, parse_filter, parse_projection, parse_sort, parse_update, upserted
 from aats_core.query.values import normal
@@ -65,9 +65,9 @@ def checked_options(
 def complete(document: Document) -> Document:
     """Return a document as it is sent, with a new `_id` in front where it has none."""
     sent: Document = normal(document)
-    if isinstance(sent, dict) and "_id" not in sent:
-        return {"_id": new_id(), **sent}
-    return sent
+    if not isinstance(sent, dict):
+        raise InvalidDocument(f"a document is a mapping, not a {type(document).__name__}; pass documents one by one")
+    return sent if "_id" in sent else {"_id": new_id(), **sent}
 
 
 def one_id(filter: Mapping[str, Any]) -> bool:
