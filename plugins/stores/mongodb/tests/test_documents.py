@@ -10,7 +10,7 @@ from aats_core.errors import InvalidDocument
 
 @pytest.mark.parametrize("document", [[{"_id": 1}], ["_id"], "text", 1, None])
 def test_what_is_no_document_is_refused(document):
-    with pytest.raises(InvalidDocument, match="a document is a mapping, .*; pass documents one by one"):
+    with pytest.raises(InvalidDocument, match=r"a document is a mapping, .*; pass documents one by one"):
         complete(document)
 
 
