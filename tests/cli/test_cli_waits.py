@@ -128,6 +128,16 @@ class TestExplain:
         assert asked == [1000, 1000, 500]
         assert found == {task: Wait(task) for task in ids}
 
+    def test_a_scheduler_that_is_silent_is_not_waited_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        class Team:
+            async def explain(self, ids: list[str]) -> list[Wait]:
+                await asyncio.Event().wait()
+                raise AssertionError(ids)
+
+        monkeypatch.setattr(waits, "PATIENCE", 0.01)
+        with pytest.raises(TimeoutError):
+            asyncio.run(waits.explain(Team(), ["p/a"]))  # type: ignore[arg-type] - asked for nothing else
+
 
 def rows(place: Any, *arguments: str) -> list[list[str]]:
     result = place.aats("tasks", *arguments)
