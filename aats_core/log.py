@@ -41,7 +41,7 @@ _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime
 
 
 class Logging:
-    """A context manager in which everything that is logged in this process is shown and kept.
+    """A context manager in which everything that is logged in this process, or warned of, is shown and kept.
 
     `level` counts for the file, `console_level` for stderr. What is logged before `write_to` is kept in memory and
     written then. `redact` takes the secrets out of a text.
@@ -65,6 +65,7 @@ class Logging:
         self._before = (root.level, root.handlers[:])
         root.handlers[:] = [self._queue]
         root.setLevel(self._level)
+        logging.captureWarnings(capture=True)
         self._listener.start()
         return self
 
@@ -72,6 +73,7 @@ class Logging:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Write what is left, and leave logging as it was."""
+        logging.captureWarnings(capture=False)
         root = logging.getLogger()
         root.setLevel(self._before[0])
         root.handlers[:] = self._before[1]

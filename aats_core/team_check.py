@@ -30,13 +30,16 @@ from aats_core.policy import AllowAll
 from aats_core.problems import Problem
 from aats_core.secrets import redact
 from aats_core.section import shown_settings
-from aats_core.settings import PluginSettings, TeamInfo
+from aats_core.settings import BrokerSettings, PluginSettings, StoreSettings, TeamInfo
 from aats_core.state_dir import StateDirectory
 from aats_core.store import Store
 from aats_core.team_file import Section, TeamFile, describe_problems, examine_team_file
 from aats_core.version import VERSION
 
 log = logging.getLogger(__name__)
+
+_SHARE = 0.8
+"""The part of the time of a check that a broker or a store takes at most to say that its server is away."""
 
 
 class CheckStatus(StrEnum):
@@ -106,7 +109,8 @@ async def check_team_file(
     with _state_directory(team_file.state_dir) as (directory, findings["team"]):
         team = team_file.team
         info = TeamInfo(team.name, team.namespace, directory, "check", grace=team.grace, lease=team.lease)
-        container, agents, faults = _compose(team_file, info, whole=not any(map(_of_backend, problems)))
+        whole = not any(map(_of_backend, problems))
+        container, agents, faults = _compose(_impatient(team_file, timeout), info, whole=whole)
         problems += faults
         if container is not None:
             findings |= await _reach(container, timeout)
@@ -167,6 +171,17 @@ def _can_be_written(path: Path) -> bool:
     return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
 
 
+def _impatient(team_file: TeamFile, timeout: float) -> TeamFile:
+    """Return a team file whose backends give up, and say why, before the check has waited for them long enough."""
+    sections = []
+    for section in team_file.sections:
+        settings = section.settings
+        if isinstance(settings, BrokerSettings | StoreSettings):
+            settings = settings.model_copy(update={"timeout": min(settings.timeout, timeout * _SHARE)})
+        sections.append(msgspec.structs.replace(section, settings=settings))
+    return msgspec.structs.replace(team_file, sections=tuple(sections))
+
+
 def _of_backend(problem: Problem) -> bool:
     return problem.section.partition(".")[0] in ("broker", "stores", "integrations")
 
@@ -201,12 +216,12 @@ async def _reach(container: Container, timeout: float) -> _Findings:
     findings: _Findings = {}
     async with AsyncExitStack() as stack:
         for title, backend in backends.items():
-            stack.push_async_callback(_end, title, backend.close, timeout)
+            stack.push_async_callback(_end, title, backend.close, timeout, findings)
         attempts = [_attempt(backend.connect, backend.health, timeout) for backend in backends.values()]
         findings |= zip(backends, await asyncio.gather(*attempts), strict=True)
         for name, integration in container.integrations.items():
             title = f"integrations.{name}"
-            stack.push_async_callback(_end, title, integration.stop, timeout)
+            stack.push_async_callback(_end, title, integration.stop, timeout, findings)
             findings[title] = await _attempt(integration.start, integration.health, timeout)
     return findings
 
@@ -225,12 +240,16 @@ async def _attempt(
     return CheckStatus(answer.status), redact(answer.detail)
 
 
-async def _end(title: str, end: Callable[[], Awaitable[None]], timeout: float) -> None:
+async def _end(title: str, end: Callable[[], Awaitable[None]], timeout: float, findings: _Findings) -> None:
     try:
         async with asyncio.timeout(timeout):
             await end()
-    except Exception:
+    except Exception as error:
         log.exception("[%s] could not be ended well after the check", title)
+        status, detail = findings.get(title, _UNTRIED)
+        failure = redact(f"could not be ended well after the check: {type(error).__name__}: {error}")
+        worse = CheckStatus.DEGRADED if status is CheckStatus.OK else status
+        findings[title] = (worse, f"{detail}; {failure}" if detail else failure)
 
 
 def _build(container: Container, section: Section) -> tuple[CheckStatus, str]:

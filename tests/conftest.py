@@ -50,6 +50,8 @@ PARTS = """
         async def connect(self) -> None:
             if self.settings.fault == "raise":
                 raise StoreUnavailable(f"nobody answers at {self.settings.dsn}")
+            if self.settings.fault == "away":
+                raise StoreUnavailable(f"nobody answered within {self.settings.timeout:g} s")
             if self.settings.fault == "hang":
                 await asyncio.Event().wait()
             self.path.write_text("data")

@@ -2,6 +2,7 @@ import json
 import logging
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,14 @@ class TestConsole:
         clock, text = err.split(" ", 1)
         assert clock.count(":") == 2
         assert text == "warning aats.test: the disk is nearly full\n"
+
+    def test_a_warning_is_one_too(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with logs(), warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.warn(f"it will change, {SECRET}", UserWarning, stacklevel=1)
+        err = capsys.readouterr().err
+        assert "warning py.warnings: " in err
+        assert "UserWarning: it will change, ***" in err
 
     def test_of_a_traceback_only_the_error_is_shown(self, capsys: pytest.CaptureFixture[str]) -> None:
         with logs():

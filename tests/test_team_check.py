@@ -125,8 +125,15 @@ class TestReaching:
 
         assert (found.status, found.detail) == (CheckStatus.DOWN, "https://**********@jira does not answer")
 
-    def test_what_does_not_close_is_logged_and_no_more(self, check, caplog):
-        assert check.row("stores.primary", "[stores.primary]\nfault = 'close'\n").status is CheckStatus.OK
+    def test_a_backend_says_itself_what_is_wrong_before_it_is_waited_for_no_longer(self, check):
+        found = check.row("stores.primary", "[stores.primary]\nfault = 'away'\ntimeout = '1h'\n", timeout=10.0)
+        assert (found.status, found.detail) == (CheckStatus.DOWN, "StoreUnavailable: nobody answered within 8 s")
+        assert next(shown.value for shown in found.settings if shown.name == "timeout") == 3600
+
+    def test_what_does_not_close_is_said(self, check, caplog):
+        found = check.row("stores.primary", "[stores.primary]\nfault = 'close'\n")
+        assert found.status is CheckStatus.DEGRADED
+        assert "could not be ended well after the check" in found.detail
         assert "[stores.primary] could not be ended well after the check" in caplog.text
 
     def test_a_cancelled_check_closes_what_it_opened(self, check):

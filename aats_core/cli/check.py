@@ -29,9 +29,14 @@ def check(
     The exit code is 0 if a team can be expected to start from it, 2 if the file is wrong, and 3 if only something
     cannot be reached.
     """
+    import logging
+
+    from aats_core.log import Logging
+    from aats_core.secrets import redact
     from aats_core.team_check import check_team_file
 
-    report = asyncio.run(check_team_file(file, overrides=set or (), timeout=timeout))
+    with Logging(level=logging.WARNING, console_level=logging.CRITICAL + 1, redact=redact):  # the table says it all
+        report = asyncio.run(check_team_file(file, overrides=set or (), timeout=timeout))
     if json:
         print_json(report)
     else:

@@ -1,6 +1,7 @@
 """`aats check`, `plugins`, `config` and `simulate`: what can be asked before a team runs."""
 
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,26 @@ class TestCheck:
         assert {"stores.primary", "agents.toys", "agents.project-manager", "agents.task-scheduler"} <= set(rows)
         assert "replicas=2" in result.stdout
         assert not (ready.path / ".aats").exists()
+
+    def test_servers_that_are_away_are_told_in_the_table_alone(self, ready: Any) -> None:
+        ready.write(
+            "team.toml",
+            """
+            [broker]
+            plugin = "kafka"
+            servers = ["127.0.0.1:9"]
+            [stores.primary]
+            plugin = "mongodb"
+            url = "mongodb://ada:hunter2@127.0.0.1:9/"
+            """,
+        )
+        result = ready.aats("check", "team.toml", "--timeout", "3")
+        assert (result.returncode, result.stderr) == (3, "")
+        rows = {line.split()[0]: line for line in result.stdout.splitlines()}
+        for section in ("broker", "stores.primary"):
+            assert re.search(r" down .*127\.0\.0\.1:9.*\[Errno 111\]", rows[section])
+        assert "hunter2" not in result.stdout
+        assert "Topology" not in result.stdout
 
     def test_a_file_that_is_wrong_is_exit_code_2_with_every_problem(self, ready: Any) -> None:
         ready.write("team.toml", "[agents.toys]\nreplicas = 0\n[agents.nobody]\n")

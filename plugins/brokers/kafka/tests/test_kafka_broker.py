@@ -84,7 +84,7 @@ def test_the_living_one_of_several_servers_is_found(client: Opening, server: Kaf
 def test_without_a_server_connect_says_where_it_looked() -> None:
     async def main() -> None:
         broker = KafkaBroker(KafkaSettings(servers=("127.0.0.1:9",), timeout=0.5))
-        with pytest.raises(BrokerUnavailable, match=r"127\.0\.0\.1:9"):
+        with pytest.raises(BrokerUnavailable, match=r"at 127\.0\.0\.1:9 within .* Connection refused"):
             await broker.connect()
         with pytest.raises(BrokerUnavailable, match="not connected"):
             await broker.publish("t", Message("m"))

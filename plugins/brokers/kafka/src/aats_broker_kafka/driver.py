@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
@@ -27,6 +28,9 @@ EARLIEST, LATEST = -2, -1
 FETCH_BYTES = 256 * 1024
 BACKOFF = 0.05
 """Seconds before something is tried again."""
+
+_LOOK = 1.0
+"""Seconds in which an address where no Kafka answered is asked for the reason."""
 
 
 class Record(Protocol):
@@ -108,13 +112,19 @@ class Driver:
         except (errors.KafkaError, OSError, TimeoutError, BrokerUnavailable) as error:
             self._client = None
             await client.close()
-            raise BrokerUnavailable(
-                f"no Kafka answers at {', '.join(self._settings.servers)} as {self._settings.user or 'nobody'}"
-                f" within {self._settings.timeout:g} s: is it running, are address, user and TLS right?"
-            ) from error
+            raise await self._unanswered() from error
         except BaseException:
             await client.close()
             raise
+
+    async def _unanswered(self) -> BrokerUnavailable:
+        settings = self._settings
+        user = f" to {settings.user}" if settings.user else ""
+        problems = await asyncio.gather(*(asyncio.to_thread(_unreachable, server) for server in settings.servers))
+        return BrokerUnavailable(
+            f"no Kafka answers{user} at {', '.join(settings.servers)} within {settings.timeout:g} s: is it running, "
+            f"are address, user and TLS right? {'; '.join(filter(None, problems))}".rstrip()
+        )
 
     async def close(self) -> None:
         """Close all connections."""
@@ -253,6 +263,16 @@ class Driver:
                 records, position = _records(place, data, positions[place]) if not code else ([], positions[place])
                 found[place] = Found(records, position, end, code)
         return found
+
+
+def _unreachable(server: str) -> str:
+    """Say why nobody listens at an address, or nothing where somebody does: the driver does not pass that on."""
+    host, _, port = server.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_LOOK):
+            return ""
+    except OSError as error:
+        return f"{server}: {error}"
 
 
 def _seen(answer: asyncio.Future[Any]) -> None:

@@ -20,7 +20,7 @@ from aats_core.clock import Clock
 from aats_core.errors import StoreUnavailable
 from aats_core.storage.collection import check_name
 from aats_store_mongodb.driver import Driver
-from aats_store_mongodb.failures import TRANSIENT, UNKNOWN_COMMIT, is_lost, translate, translated
+from aats_store_mongodb.failures import TRANSIENT, UNKNOWN_COMMIT, cause, is_lost, translate, translated
 from aats_store_mongodb.settings import MongoSettings
 from aats_store_mongodb.slow import SlowLog
 from aats_store_mongodb.validation import Validators
@@ -101,7 +101,7 @@ class Database:
             yield
         except (PyMongoError, BSONError, OverflowError) as error:
             if is_lost(error):
-                self._breaker.failed(error)
+                self._breaker.failed(ConnectionError(cause(error)))
             elif isinstance(error, OperationFailure):
                 self._breaker.succeeded()
             raise translate(error, name, writing=writing) from error

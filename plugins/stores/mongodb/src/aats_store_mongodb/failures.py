@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -80,7 +81,7 @@ def translate(error: Exception, name: str, *, writing: bool = False) -> StoreErr
     if isinstance(error, BulkWriteError):
         return _of_code(_first(error), name, writing=writing)
     if isinstance(error, ConnectionFailure):
-        return StoreUnavailable(f"{name}: {_unreachable(error)} ({error})")
+        return StoreUnavailable(f"{name}: {_unreachable(error)} ({cause(error)})")
     if isinstance(error, DocumentTooLarge):
         return InvalidDocument(f"{name}: a document is larger than the server's limit of 16 MB ({error})")
     if isinstance(error, OperationFailure):
@@ -94,6 +95,11 @@ def translate(error: Exception, name: str, *, writing: bool = False) -> StoreErr
     if isinstance(error, ConfigurationError):
         return StoreUnavailable(f"{name}: the servers cannot do this: {error}")
     return StoreUnavailable(f"{name}: {type(error).__name__}: {error}")
+
+
+def cause(error: Exception) -> str:
+    """Return what a driver's error says of each server, without how the driver sees the whole of them."""
+    return re.sub(r",? *\(configured timeouts:[^)]*\)|, Timeout: .*", "", str(error), flags=re.DOTALL)
 
 
 def _unreachable(error: ConnectionFailure) -> str:

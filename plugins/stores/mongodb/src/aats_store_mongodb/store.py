@@ -18,7 +18,7 @@ from aats_store_mongodb.changes import MongoChanges
 from aats_store_mongodb.collections import MongoCollections
 from aats_store_mongodb.database import Database
 from aats_store_mongodb.driver import Driver, open_driver
-from aats_store_mongodb.failures import NO_REPLICA_SET, translated
+from aats_store_mongodb.failures import NO_REPLICA_SET, cause, translated
 from aats_store_mongodb.keyvalue import MongoKeyValues
 from aats_store_mongodb.locks import MongoLocks
 from aats_store_mongodb.records import MongoRecords
@@ -69,7 +69,8 @@ class MongoStore(Store):
             tls = self._settings.tls
             if tls is not None and tls.certificate is None:  # a server that misses one closes without a word
                 raise StoreUnavailable(
-                    f"MongoDB: cannot be reached; if the servers ask for a certificate, set `tls.certificate` ({error})"
+                    "MongoDB: cannot be reached; if the servers ask for a certificate, set `tls.certificate` "
+                    f"({cause(error)})"
                 ) from error
             raise
 
