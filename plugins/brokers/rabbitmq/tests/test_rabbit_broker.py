@@ -134,6 +134,27 @@ def test_a_server_that_cannot_be_reached_is_named(make: Make, *, silent: bool) -
         run(scenario(server.getsockname()[1] if silent else free_port()))
 
 
+def test_a_server_of_another_kind_is_named_with_what_it_says(make: Make) -> None:
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async def scenario() -> None:
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            address = f"amqp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            broker = make(servers=[address], timeout=60)
+            connecting = asyncio.create_task(broker.connect())
+            said = f"{address}: what listens there is no RabbitMQ, it says b'HTTP/1.1 400 Bad Request"
+            while said not in (await broker.health()).detail:
+                assert not connecting.done()
+                await asyncio.sleep(0.01)
+            connecting.cancel()
+            await asyncio.wait({connecting})
+
+    run(scenario())
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [

@@ -48,7 +48,7 @@ class Link:
         """Connect; raises `BrokerUnavailable` where that fails within the timeout."""
         if self._keeper is not None:
             return
-        self.problem = f"{', '.join(self._settings.servers)}: no answer yet"
+        self.problem = f"{', '.join(self._settings.servers)}: no answer, is it RabbitMQ that listens there?"
         self._session = asyncio.get_running_loop().create_future()
         self._keeper = asyncio.create_task(self._keep(), name="aats-rabbitmq-link")
         try:

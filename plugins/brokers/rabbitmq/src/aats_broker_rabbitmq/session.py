@@ -18,7 +18,6 @@ from aiormq.exceptions import (
     ChannelInvalidStateError,
     ConnectionClosed,
     InvalidFrameError,
-    ProbableAuthenticationError,
 )
 from pamqp import commands
 from yarl import URL
@@ -107,7 +106,9 @@ class Session:
         async with translated(address):
             try:
                 connection = await aiormq.connect(url, transport_factory=transport)
-            except (ProbableAuthenticationError, InvalidFrameError) as error:
+            except (AMQPConnectionError, InvalidFrameError) as error:
+                if said := transport.reader.foreign():
+                    raise BrokerUnavailable(f"{address}: what listens there is no RabbitMQ, it says {said}") from error
                 raise _refused(address, settings, transport.reader.refusal()) or error from error
             transport.reader.keeps = False
             session = cls(connection, transport.writer, address)

@@ -14,6 +14,11 @@ from pamqp.exceptions import PAMQPException
 from pamqp.frame import unmarshal
 from yarl import URL
 
+METHOD = 1
+"""The first byte of a frame with a method, as servers begin with one."""
+
+_SHOWN = 40
+
 
 class HandshakeReader(asyncio.StreamReader):
     """Keeps what the server says while a connection is made: the driver does not pass on why one is refused."""
@@ -28,6 +33,10 @@ class HandshakeReader(asyncio.StreamReader):
         if self.keeps:
             self.said.extend(data)
         super().feed_data(data)
+
+    def foreign(self) -> str:
+        """Return the beginning of what was said where that is no frame of AMQP 0-9-1."""
+        return repr(bytes(self.said[:_SHOWN])) if self.said and self.said[0] != METHOD else ""
 
     def refusal(self) -> commands.Connection.Close | None:
         """Return the words with which the server closed the connection, if it did."""
