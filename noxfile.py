@@ -12,6 +12,8 @@ nox.options.sessions = ["lint", "tests", "integration"]
 nox.options.reuse_existing_virtualenvs = True
 
 ROOT = Path(__file__).parent
+AGAIN = ("--reruns=2", "-raR")
+"""A test that fails is tried again, as processes and servers share few cores here; each that needed it is listed."""
 PROJECT = nox.project.load_toml("pyproject.toml")
 PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/*/pyproject.toml"))
 
@@ -39,15 +41,15 @@ def tests(session: nox.Session) -> None:
     """Everything that needs no server, on the embedded parts."""
     install(session)
     side_by_side = ("--numprocesses=auto", "--dist=loadfile")
-    session.run("pytest", "-m", "not integration and not faults", *side_by_side, *session.posargs)
+    session.run("pytest", "-m", "not integration and not faults", *AGAIN, *side_by_side, *session.posargs)
 
 
 @nox.session
 def integration(session: nox.Session) -> None:
-    """The plugins on their real servers, which `tests/services` starts; what fails is tried again, and reported."""
+    """The plugins on their real servers, which `tests/services` starts."""
     install(session)
     session.run("python", "-m", "tests.services.fetch")  # no test is to wait for what comes over the network
-    session.run("pytest", "-m", "integration", "--reruns=2", *session.posargs)
+    session.run("pytest", "-m", "integration", *AGAIN, "--durations=25", *session.posargs)
 
 
 @nox.session
