@@ -225,6 +225,22 @@ def test_it_says_nothing_of_a_step_that_is_just_being_stored(play) -> None:
         office.gate.open()
         await office.rest()
         assert office.assignments() == [("a", 1)]
+        assert office.told(TaskRunning) == [TaskRunning(plan, "a", 1, "w")], "but once it is stored"
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.RETURNED, Outcome.FAILED])
+def test_a_scheduler_that_starts_again_hears_of_tasks_that_wait_for_their_next_attempt(play, outcome: Outcome) -> None:
+    async def scenario(office: Any) -> None:
+        again = Task("a", "k", retries=Retries(limit=1))
+        plan = await office.submit(again, Task("b", "k", needs=("a",)))
+        await office.run(plan, "a", outcome=outcome)
+        assert await office.states(plan) == {"a": "waiting", "b": "waiting"}
+        office.forget()
+        await office.manager.scheduler_started()
+        await office.rest()
+        assert office.ready() == [("a", 2)]
 
     play(scenario)
 

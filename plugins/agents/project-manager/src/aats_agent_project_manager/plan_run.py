@@ -63,6 +63,10 @@ class PlanRun:
         self.record = msgspec.structs.replace(self.record, state=PlanState.ACTIVE, ended=None)
         return list(reopened.values())
 
+    def waits_for_an_attempt(self, record: TaskRecord) -> bool:
+        """Tell whether a task waits although all that it needs has ended: for its next attempt."""
+        return record.state is TaskState.WAITING and not self._open[record.task.name]
+
     def is_last(self, fresh: TaskRecord) -> bool:
         """Tell whether the plan is over once that record is taken in."""
         return self.remaining == 1 and fresh.state.ended and not self.tasks[fresh.task.name].state.ended

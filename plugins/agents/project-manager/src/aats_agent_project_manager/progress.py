@@ -60,15 +60,20 @@ class Progress:
     def resend(self, run: PlanRun) -> None:
         """Tell the scheduler of a plan, what of it is ready and what runs; it may have heard that before."""
         self._outbox.plan_added(run)
-        for task in run.tasks.values():
-            if task.id in self._storing:
-                continue
-            if task.state is TaskState.READY:
-                self._outbox.tell(_ready(task))
-            elif task.state is TaskState.RUNNING:
-                self._outbox.tell(TaskRunning(task.plan, task.task.name, task.attempt, task.worker))
-                if task.cancel:
-                    self._stop(task, task.cancel)
+        for name in run.tasks:
+            self._retell(run, name)
+
+    def _retell(self, run: PlanRun, name: str) -> None:
+        """Tell the scheduler of a task that may run or runs, once the step that it is taking is stored."""
+        task = run.tasks[name]
+        if self._deferred(task, lambda: self._retell(run, name)):
+            return
+        if task.state is TaskState.READY or run.waits_for_an_attempt(task):
+            self._outbox.tell(_ready(task))
+        elif task.state is TaskState.RUNNING:
+            self._outbox.tell(TaskRunning(task.plan, name, task.attempt, task.worker))
+            if task.cancel:
+                self._stop(task, task.cancel)
 
     def release(self, run: PlanRun, freed: Freed, *, last: TaskRecord | None = None) -> None:
         """Tell the scheduler what may run, store what never will, and close the plan if that was all.
