@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
-import math
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -156,8 +156,8 @@ def _plain(output: object) -> object:
         dump = getattr(output, "model_dump", None)
         plain = dump(mode="json") if dump is not None else msgspec.to_builtins(output, str_keys=True)
         text = msgspec.json.encode(plain)
-        if b"null" in text and not _finite(plain):
-            raise ValueError("it holds NaN or an infinity, which JSON has no words for")
+        if b"null" in text:
+            json.dumps(plain, allow_nan=False)  # refuses what became a null there: NaN and the infinities
         size = len(text)
     except Exception as error:
         raise InvalidPayload(f"the output cannot be stored: {error}") from error
@@ -167,11 +167,3 @@ def _plain(output: object) -> object:
             "write it to a file and return the file's path"
         )
     return plain
-
-
-def _finite(value: object) -> bool:
-    if isinstance(value, float):
-        return math.isfinite(value)
-    if isinstance(value, dict):
-        return all(map(_finite, value.values()))
-    return not isinstance(value, list | tuple) or all(map(_finite, value))

@@ -89,6 +89,11 @@ class AgentSettings(PluginSettings):
     restarts: Annotated[Restarts, Field(description="What happens when the agent itself crashes.")] = Restarts()
     labels: Annotated[dict[str, str], Field(description="Free notes shown by `aats agents`.")] = {}
 
+    @property
+    def ending(self) -> float:
+        """Seconds that its tasks may need to end once told to, beyond those that every task has."""
+        return 0.0
+
 
 class BrokerSettings(PluginSettings):
     """What every broker's section may hold; a broker's own settings extend it."""

@@ -32,7 +32,7 @@ log = logging.getLogger("aats.worker")
 HEARTBEATS_PER_LEASE = 3
 
 STOP_WITHIN = 10.0
-"""Seconds that a handler has to end once it was told to stop; after that it is left to itself."""
+"""Seconds that a handler has to end once it was told to stop, beside those that its agent asks for."""
 
 
 class Worker:
@@ -57,6 +57,10 @@ class Worker:
     def running(self) -> list[str]:
         """The ids of the tasks that run here."""
         return list(self._runs)
+
+    @property
+    def _stop_within(self) -> float:
+        return STOP_WITHIN + self.host.settings.ending
 
     def start(self) -> None:
         """Announce the worker and begin its heartbeat."""
@@ -97,7 +101,7 @@ class Worker:
     async def _end(self) -> None:
         """Wait until everything is answered for, but not for ever."""
         try:
-            async with asyncio.timeout(STOP_WITHIN + 1):
+            async with asyncio.timeout(self._stop_within + 1):
                 await self._idle.wait()
         except TimeoutError:
             late = ", ".join(run.id for run in self._unanswered)
@@ -166,7 +170,7 @@ class Worker:
     def _stop(self, run: Run, outcome: Outcome, reason: str) -> None:
         run.stop(outcome, reason)
         if run.running is not None:
-            self.host.runtime.loop.call_later(STOP_WITHIN, self._abandon, run)
+            self.host.runtime.loop.call_later(self._stop_within, self._abandon, run)
         if run in self._waiting:
             self._waiting.remove(run)
             self._begin(run, None)
@@ -184,8 +188,8 @@ class Worker:
         run.began = run.clock.monotonic()
         patience = None
         if run.assignment.timeout is not None:
-            loop = self.host.runtime.loop
-            patience = loop.call_later(run.assignment.timeout + STOP_WITHIN, self._abandon, run)
+            most = run.assignment.timeout + self._stop_within
+            patience = self.host.runtime.loop.call_later(most, self._abandon, run)
         try:
             outcome, output, error = await carry_out(run, self.tasks.get(run.kind))
         finally:
@@ -213,7 +217,7 @@ class Worker:
         self._release(run)
         outcome = run.stop_as or Outcome.FAILED
         why = run.stop_reason or f"no end after its timeout of {run.assignment.timeout:g} s"
-        error = f"{why}; its handler was told to stop {STOP_WITHIN:g} s ago and goes on"
+        error = f"{why}; its handler was told to stop {self._stop_within:g} s ago and goes on"
         log.error("%s, attempt %d: %s", run.id, run.attempt, error)
         self.host.own(self._answer(run, outcome, None, error))
 

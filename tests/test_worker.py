@@ -471,6 +471,18 @@ def test_a_task_that_goes_on_after_its_timeout_fails_and_keeps_no_other_waiting(
     World(replicas=1).run(body)
 
 
+def test_an_agent_whose_tasks_take_long_to_end_has_the_time_it_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aats_core.worker.STOP_WITHIN", 0.01)
+    monkeypatch.setattr(AgentSettings, "ending", 3600.0)
+
+    async def body(world: World) -> None:
+        await world.assign("t", "insist", 0.2, timeout=0.01)
+        await world.until(lambda: world.results)
+        assert "goes on" not in world.results[0].error
+
+    World().run(body)
+
+
 def test_what_ends_after_it_was_given_up_is_not_answered_for_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aats_core.worker.STOP_WITHIN", 0.01)
 
@@ -505,7 +517,7 @@ def test_an_output_that_json_has_no_words_for_is_refused(output: Any) -> None:
         await world.assign("t", "echo", output)
         await world.until(lambda: world.results)
         assert world.results[0].outcome is Outcome.REFUSED
-        assert "NaN" in world.results[0].error
+        assert "not JSON compliant" in world.results[0].error
 
     World().run(body)
 

@@ -56,6 +56,11 @@ class ShellSettings(AgentSettings):
         Seconds, Field(ge=0, description="Seconds between SIGTERM and SIGKILL for what has to end.", examples=["10s"])
     ] = 5.0
 
+    @property
+    def ending(self) -> float:
+        """Seconds that a command may go on after SIGTERM."""
+        return self.grace
+
     @field_validator("allow")
     @classmethod
     def _names_or_absolute(cls, allow: list[str] | None) -> list[str] | None:
