@@ -234,7 +234,7 @@ class Team:
         try:
             await self._runtime.request(agent, type, timeout=READ_TIMEOUT)
         except AatsError as error:
-            log.warning("the last results may be lost, their tasks run again after a restart: %s", error)
+            log.warning("%s; tasks whose last step was not stored run again after a restart", error)
 
     @hookspecs.hookimpl
     def agent_crashed(self, agent: str, restarts: int) -> None:

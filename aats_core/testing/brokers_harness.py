@@ -89,11 +89,13 @@ class BrokerHarness(Contract, ABC):
 
     async def interrupt(self) -> None:
         """Make the server unreachable, and keep its data; needed unless the broker lacks promise 9."""
-        raise NotImplementedError
+        raise NotImplementedError(
+            f"define {type(self).__name__}.interrupt, or say in `lacks` why there is no promise 9"
+        )
 
     async def restore(self) -> None:
         """Make the server reachable again, and return once it answers."""
-        raise NotImplementedError
+        raise NotImplementedError(f"define {type(self).__name__}.restore, or say in `lacks` why there is no promise 9")
 
     def skip_unless(self, number: int) -> None:
         """Skip the running test where the broker lacks that promise."""
