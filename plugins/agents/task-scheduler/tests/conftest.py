@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -13,12 +12,12 @@ from aats_agent_task_scheduler.estimates import Estimates
 from aats_agent_task_scheduler.settings import SchedulerSettings
 
 from aats_core.errors import StoreUnavailable
-from aats_core.store import Document, Filter, Put, Records, RecordStore, Schema, UpdateResult, Write
+from aats_core.store import Document, Filter, Put, Schema, Write
 from aats_core.task import PlanAdded, Task, TaskEnded, TaskReady, TaskRunning, Wait, WorkerStatus
 
 
-class KeptRecords(RecordStore):
-    """Keeps whole documents in memory; set `down` to have every call fail, `hangs` to have it never return."""
+class KeptRecords:
+    """What the scheduler asks of a store, in memory; set `down` to have calls fail, `hangs` to have them not return."""
 
     def __init__(self) -> None:
         self.collections: dict[str, dict[Any, Document]] = {}
@@ -58,45 +57,9 @@ class KeptRecords(RecordStore):
             found.sort(key=lambda document: document[field], reverse=direction < 0)
         return found[skip:][:limit]
 
-    def stream(
-        self,
-        collection: str,
-        filter: Filter | None = None,
-        *,
-        projection: Mapping[str, Any] | None = None,
-        sort: Mapping[str, int] | None = None,
-    ) -> AsyncGenerator[Document, None]:
-        raise NotImplementedError
-
     async def ensure(self, collection: str, schema: Schema) -> None:
         await self._answer()
         self.schemas[collection] = schema
-
-    async def insert(self, collection: str, *documents: Document) -> list[Any]:
-        raise NotImplementedError
-
-    async def update(
-        self,
-        collection: str,
-        filter: Filter,
-        update: Mapping[str, Any],
-        *,
-        upsert: bool = False,
-        limit: int | None = None,
-    ) -> UpdateResult:
-        raise NotImplementedError
-
-    async def delete(self, collection: str, filter: Filter) -> int:
-        raise NotImplementedError
-
-    async def aggregate(self, collection: str, pipeline: Sequence[Mapping[str, Any]]) -> list[Document]:
-        raise NotImplementedError
-
-    async def count(self, collection: str, filter: Filter | None = None) -> int:
-        raise NotImplementedError
-
-    def transaction(self) -> AbstractAsyncContextManager[Records]:
-        raise NotImplementedError
 
 
 @pytest.fixture
