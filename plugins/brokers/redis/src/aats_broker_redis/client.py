@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -82,8 +82,7 @@ class Client:
         self._numbers = itertools.count(1)
         self._consumers: dict[str, RedisSubscription] = {}
         self._publishing: Batcher[Chunk, None] = Batcher(self._publish)
-        self._settling: Batcher[Operation, None] = Batcher(self._settle)
-        self._taking: Batcher[Take, Taken] = Batcher(self._take)
+        self._consuming: Batcher[Operation | Take, Any] = Batcher(self._consume)
         self._waker = Waker(self.link, f"{root}wake:{self.id}", wake=self._wake, wake_all=self._wake_all)
         self._reader = Reader()
         self._beat_wanted = asyncio.Event()
@@ -108,8 +107,8 @@ class Client:
     async def close(self) -> None:
         """Leave with all consumers, send what is buffered and disconnect."""
         await asyncio.gather(*(consumer.leave() for consumer in list(self._consumers.values())))
-        for batcher in (self._publishing, self._settling, self._taking):
-            await batcher.drain()
+        await self._publishing.drain()
+        await self._consuming.drain()
         await ended(*self._tasks)
         await self.link.close()
 
@@ -119,11 +118,12 @@ class Client:
 
     async def settle(self, operation: Operation) -> None:
         """Settle a delivery; returns when the server knows."""
-        await self._settling.do(operation)
+        await self._consuming.do(operation)
 
     async def take(self, wish: Take) -> Taken:
         """Return what is ready for a consumer; where nothing is, it is woken when something is."""
-        return await self._taking.do(wish)
+        taken: Taken = await self._consuming.do(wish)
+        return taken
 
     async def join(self, consumer: RedisSubscription) -> None:
         """Register a consumer, which is known and kept alive from now on."""
@@ -177,25 +177,23 @@ class Client:
             outcomes += [outcome] * len(part)
         return outcomes
 
-    async def _settle(self, operations: list[Operation]) -> list[None]:
-        done: dict[Operation, list[str | float]] = {}
-        packed: list[Sequence[Any]] = []
-        for operation in operations:
-            if operation[0] == "done":
-                place = operation[:3]
-                if place not in done:
-                    done[place] = []
-                    packed.append((*place, done[place]))
-                done[place].append(operation[3])
-            else:
-                packed.append(operation)
-        await self.link.run("settle", _pack(packed), until=self.until())
-        return [None] * len(operations)
-
-    async def _take(self, wishes: list[Take]) -> list[Taken]:
-        # Not repeated: messages that were handed out by an answer which got lost have to be asked for.
-        answers = await self.link.run("take", _pack(wishes), until=self.until(), repeat=False)
-        return [_taken(answer) for answer in answers]
+    async def _consume(self, asked: list[Operation | Take]) -> list[Taken | BaseException | None]:
+        """Settle and take in one step, so that the server has to write to its disk but once."""
+        wishes = [one for one in asked if isinstance(one, Take)]
+        settled = _pack(_grouped([one for one in asked if not isinstance(one, Take)]))
+        until = self.until()
+        taken: Iterable[Taken | BaseException]
+        try:
+            # Not repeated: messages that were handed out by an answer which got lost have to be asked for.
+            answers = await self.link.run("consume", settled, _pack(wishes), until=until, repeat=not wishes)
+            taken = map(_taken, answers)
+        except BrokerUnavailable as error:
+            if len(wishes) == len(asked):
+                raise
+            await self.link.run("consume", settled, _pack([]), until=until)
+            taken = [error] * len(wishes)
+        each = iter(taken)
+        return [next(each) if isinstance(one, Take) else None for one in asked]
 
     async def _beat(self) -> None:
         while True:
@@ -230,6 +228,22 @@ def _first(chunks: list[Chunk]) -> list[Chunk]:
         if size > BATCH_BYTES and count:
             return chunks[:count]
     return chunks
+
+
+def _grouped(operations: list[Operation]) -> list[Sequence[Any]]:
+    """Return the operations, with what is merely done in a stream as one."""
+    done: dict[Operation, list[str | float]] = {}
+    grouped: list[Sequence[Any]] = []
+    for operation in operations:
+        if operation[0] == "done":
+            place = operation[:3]
+            if place not in done:
+                done[place] = []
+                grouped.append((*place, done[place]))
+            done[place].append(operation[3])
+        else:
+            grouped.append(operation)
+    return grouped
 
 
 def _taken(answer: list[Any]) -> Taken:

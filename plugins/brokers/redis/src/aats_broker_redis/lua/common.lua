@@ -77,6 +77,7 @@ local function wake()
             end
         end
     end
+    woken, bytes = {}, {}
 end
 
 -- Put a message into the stream of its priority.

@@ -1,10 +1,30 @@
 #!lua flags=allow-oom
--- Hand out messages to consumers.
--- ARGV: a packed list of {group, consumer, count, number of the wish, whether an earlier one waits, unsure}
--- Returns for each {level, entries, ...}, a group's messages of one priority; all that the consumer has already where
--- it is unsure; {milliseconds until one is due or -1, 1} where nothing is ready, and the consumer is woken with that
--- number when something is; {-1, 0} where the wake-up for the earlier wish is on its way; and nothing where the consumer
--- is not registered, or not any more.
+-- Settle deliveries, then hand out messages to consumers.
+-- ARGV: a packed list of {what, group, level, ...}, where one that was settled or taken back before is left alone,
+--       a packed list of {group, consumer, count, number of the wish, whether an earlier one waits, unsure}
+-- Returns for each wish {level, entries, ...}, a group's messages of one priority; all that the consumer has already
+-- where it is unsure; {milliseconds until one is due or -1, 1} where nothing is ready, and the consumer is woken with
+-- that number when something is; {-1, 0} where the wake-up for the earlier wish is on its way; and nothing where the
+-- consumer is not registered, or not any more.
+local settle = {}
+
+-- Messages without a key are handled.
+function settle.done(group, level, ids)
+    local stream = root .. level .. ':' .. group
+    call('XACK', stream, 'g', unpack(ids))
+    call('XDEL', stream, unpack(ids))
+end
+
+-- A message of a lane is handled.
+function settle.next(group, level, id, lane)
+    local stream = root .. level .. ':' .. group
+    if #call('XRANGE', stream, id, id) == 0 then return end
+    advance(group, lane)
+    remove(group, level, id)
+end
+
+settle.back = give_back
+settle.dead = reject
 
 -- Move what is due into the streams.
 local function move_due(group)
@@ -48,7 +68,9 @@ local function take(group, consumer, count, number, waits, unsure)
     return {first and math.max(0, first - now) or -1, 1}
 end
 
+for _, one in ipairs(cmsgpack.unpack(ARGV[3])) do settle[one[1]](unpack(one, 2)) end
+wake()
 local answers = {}
-for index, asked in ipairs(cmsgpack.unpack(ARGV[3])) do answers[index] = take(unpack(asked)) end
+for index, asked in ipairs(cmsgpack.unpack(ARGV[4])) do answers[index] = take(unpack(asked)) end
 wake()
 return answers
