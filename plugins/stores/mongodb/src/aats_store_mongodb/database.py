@@ -55,6 +55,8 @@ class Database:
         self._native: Any = None
         self._collections: dict[str, Any] = {}
         self._known: set[str] = set()
+        self._left: list[Any] = []
+        """Sessions in which the server may have a transaction whose connection was lost."""
         self.validators = Validators(self)
 
     def open(self, driver: Driver) -> None:
@@ -72,6 +74,8 @@ class Database:
     async def close(self) -> None:
         """End what is done beside the calls."""
         await self._slow.close()
+        while self._left:
+            await self._left.pop().end_session()
 
     @property
     def driver(self) -> Driver:
@@ -173,34 +177,57 @@ class Database:
             return False
         return True
 
-    async def transact(self, work: Callable[[Any], Awaitable[T]]) -> T:
+    async def transact(self, work: Callable[[Any], Awaitable[T]], *, patience: float | None = None) -> T:
         """Return what work does in a transaction of its own, begun again where others came in between.
 
-        The work is given the session. Gives up, with the driver's error, when the timeout is over.
+        The work is given the session. Gives up, with the driver's error, when the timeout is over, and where others
+        came in between for `patience` seconds.
         """
-        until, wait = self._clock.monotonic() + self.timeout, _FIRST_WAIT
-        while True:
-            try:
-                async with self.session() as session:
+        begun, wait = self._clock.monotonic(), _FIRST_WAIT
+        async with self._lent() as session:
+            while True:
+                try:
+                    await self.driver.begin(session, **_TRANSACTION)
                     result = await work(session)
                     await self.commit(session)
                     return result
-            except PyMongoError as error:
-                if not error.has_error_label(TRANSIENT) or self._clock.monotonic() > until:
-                    raise
-            wait = await self.pause(wait)
+                except PyMongoError as error:
+                    limit = self.timeout if patience is None or is_lost(error) else patience
+                    if not error.has_error_label(TRANSIENT) or self._clock.monotonic() > begun + limit:
+                        raise
+                await _roll_back(session)
+                wait = await self.pause(wait)
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Any]:
         """Yield a session in a transaction, which is rolled back unless it is committed inside."""
-        session = await self.driver.start_session()
-        try:
+        async with self._lent() as session:
             await self.driver.begin(session, **_TRANSACTION)
             yield session
+
+    @asynccontextmanager
+    async def _lent(self) -> AsyncIterator[Any]:
+        """Yield a session, and roll back the transaction that is left in it.
+
+        Where the connection is lost, that may not reach the server, which keeps the transaction for up to a minute, and
+        with it the documents that it changed. But it ends it when another begins in the same session: so that is used
+        for the next.
+        """
+        session = self._left.pop() if self._left else await self.driver.start_session()
+        lost = False
+        try:
+            yield session
+        except (PyMongoError, StoreUnavailable) as error:
+            lost = is_lost(error) or is_lost(error.__cause__)
+            raise
         finally:
-            if session.in_transaction:
-                await session.abort_transaction()
-            await session.end_session()
+            try:
+                await _roll_back(session)
+            finally:
+                if lost:
+                    self._left.append(session)
+                else:
+                    await session.end_session()
 
     async def commit(self, session: Any) -> None:
         """Commit, asking again while it is not known whether that happened."""
@@ -213,6 +240,11 @@ class Database:
                     raise
             else:
                 return
+
+
+async def _roll_back(session: Any) -> None:
+    if session.in_transaction:
+        await session.abort_transaction()
 
 
 async def ended(work: Awaitable[T]) -> T:

@@ -71,7 +71,7 @@ def translated(name: str, *, writing: bool = False) -> Iterator[None]:
         raise translate(error, name, writing=writing) from error
 
 
-def is_lost(error: Exception) -> bool:
+def is_lost(error: BaseException | None) -> bool:
     """Tell whether an error means that the servers could not be reached, rather than that there was too much to do."""
     return isinstance(error, ConnectionFailure) and not isinstance(error, WaitQueueTimeoutError)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import bson
@@ -20,6 +21,8 @@ from aats_store_mongodb.wire import CODEC
 
 _FENCE = "aats_fence"
 """A field that a required document has for a moment within the transaction, so that it counts as written there."""
+_TOGETHER = 0.1
+"""Seconds after which writes that share a transaction no longer wait for a document that others hold."""
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -39,7 +42,7 @@ class Writer:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._batcher: Batcher[Sequence[Step], None] = Batcher(self._send)
+        self._batcher: Batcher[Sequence[Step], bool] = Batcher(self._together)
 
     async def write(self, operations: Sequence[Write]) -> None:
         """Apply all operations or none; what cannot be applied anywhere is refused before anything is sent."""
@@ -48,37 +51,46 @@ class Writer:
             self._database.full_name(step.collection)
             if step.document is not None:
                 await self._database.validators.check(step.collection, [step.document])
-        if steps:
-            await self._batcher.do(steps)
+        if steps and not await self._batcher.do(steps):
+            with self._called([steps]):
+                (outcome,) = await self._commit([steps])
+            if outcome is not None:
+                raise outcome
 
     async def drain(self) -> None:
         """Wait until everything that was asked for is written."""
         await self._batcher.drain()
 
-    async def _send(self, writes: list[Sequence[Step]]) -> list[Any]:
-        """Write all of them in one transaction; where one of them spoils it, each in its own."""
+    async def _together(self, writes: list[Sequence[Step]]) -> list[bool | BaseException]:
+        """Write all of them in one transaction; returns False for each that has to be written on its own instead.
+
+        That is where one of them spoils it, or others hold what one of them needs, which none of the rest shall wait
+        for.
+        """
         try:
-            names = list(dict.fromkeys(step.collection for write in writes for step in write))
-            with self._database.call(names[0], {"write": ", ".join(names)}, writing=True):
-                return await self._commit(writes)
+            with self._called(writes):
+                return [outcome or True for outcome in await self._commit(writes, patience=_TOGETHER)]
         except StoreUnavailable:
             raise
         except StoreError as error:
-            if len(writes) == 1:
-                return [error]
-        outcomes: list[Any] = []
-        for write in writes:
-            outcomes += await self._send([write])
-        return outcomes
+            if len(writes) == 1 and not isinstance(error, Conflict):
+                raise
+            return [False] * len(writes)
 
-    async def _commit(self, writes: list[Sequence[Step]]) -> list[Any]:
+    def _called(self, writes: list[Sequence[Step]]) -> AbstractContextManager[None]:
+        names = list(dict.fromkeys(step.collection for write in writes for step in write))
+        return self._database.call(names[0], {"write": ", ".join(names)}, writing=True)
+
+    async def _commit(self, writes: list[Sequence[Step]], *, patience: float | None = None) -> list[Conflict | None]:
+        """Return what stands against each, as `_Gathering.run` does."""
         if len(writes) == 1 and len(writes[0]) == 1 and writes[0][0].single:
             step = writes[0][0]
             await self._database.collection(step.collection).bulk_write([step.request])
             return [None]
         for name in {step.collection for write in writes for step in write}:
             await self._database.make(name)
-        return await self._database.transact(lambda session: _Gathering(self._database, session).run(writes))
+        database = self._database
+        return await database.transact(lambda session: _Gathering(database, session).run(writes), patience=patience)
 
 
 class _Gathering:
@@ -90,7 +102,7 @@ class _Gathering:
         self._requests: dict[str, list[Any]] = {}
         self._fulfilled: set[tuple[str, bytes]] = set()
 
-    async def run(self, writes: list[Sequence[Step]]) -> list[Any]:
+    async def run(self, writes: list[Sequence[Step]]) -> list[Conflict | None]:
         """Return for each write None, or the `Conflict` of one that changed nothing; raises what spoils them all."""
         outcomes = [await self._one(write) for write in writes]
         for name in list(self._requests):
