@@ -152,7 +152,8 @@ class RecordTruthContract(FaultHarness):
                 await self.until(load.progress())
                 load.stopping = True
                 await self.within(running)
-                await load.check()
+                outcome = await load.outcome()
+                assert (outcome.lost, outcome.wrong) == ([], [])
 
         asyncio.run(scenario())
 

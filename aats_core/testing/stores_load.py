@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from aats_core.errors import StoreUnavailable
 from aats_core.store import GraphStore, Insert, KeyValueStore, RecordStore, Relation, Store
@@ -16,6 +16,17 @@ PROGRESS = 50
 def offered(store: Store, kind: type[Any]) -> Any:
     """Return one of the capabilities of a store."""
     return next(each for each in store.capabilities if isinstance(each, kind))
+
+
+class Outcome(NamedTuple):
+    """What came of a load: how many writes were confirmed, how many calls failed, and what should not be."""
+
+    confirmed: int
+    failed: int
+    lost: list[str]
+    """What was confirmed and is not there."""
+    wrong: list[str]
+    """What was applied in part, more often than it was asked for, or never asked for."""
 
 
 class Load:
@@ -30,6 +41,7 @@ class Load:
         self._confirmed: set[str] = set()
         self._attempted: set[str] = set()
         self._related: set[str] = set()
+        self._failed = 0
         self._least = self._most = 0
         """How often the counter was surely, and at most, increased."""
 
@@ -46,16 +58,19 @@ class Load:
 
         return enough
 
-    async def check(self) -> None:
-        """Fail where what was confirmed is lost, a write was applied in part, or something was done twice."""
+    async def outcome(self) -> Outcome:
+        """Return what came of it; call it once the load has ended."""
         found = {each["_id"] for each in await self._records.find(self._name)}
-        assert self._confirmed <= found <= self._attempted, f"lost: {sorted(self._confirmed - found)}"
-        pairs = {key for key in self._attempted if f"with {key}" in self._attempted}
-        assert all((key in found) == (f"with {key}" in found) for key in pairs), "a write was applied in part"
+        lost, wrong = self._confirmed - found, found - self._attempted
+        wrong |= {key for key in self._attempted if f"with {key}" in self._attempted and _torn(key, found)}
         if self._values is not None:
-            assert self._least <= (await self._values.get(self._name) or 0) <= self._most
+            count = await self._values.get(self._name) or 0
+            lost |= {f"an increment, the {number}." for number in range(count + 1, self._least + 1)}
+            wrong |= {f"an increment, the {number}." for number in range(self._most + 1, count + 1)}
         if self._graph is not None:
-            assert self._related <= set(await self._graph.neighbours(self._name, "all"))
+            lost |= self._related - set(await self._graph.neighbours(self._name, "all"))
+        confirmed = len(self._confirmed) + self._least + len(self._related)
+        return Outcome(confirmed, self._failed, sorted(lost), sorted(wrong))
 
     async def _client(self, number: int) -> None:
         turn = 0
@@ -64,6 +79,7 @@ class Load:
             try:
                 await self._within(self._work(f"{number}-{turn}", turn))
             except StoreUnavailable:
+                self._failed += 1
                 await asyncio.sleep(0.01)
             await asyncio.sleep(0)
 
@@ -90,3 +106,7 @@ class Load:
         assert await self._records.find(self._name, {"_id": keys[0]}) == [{"_id": keys[0]}], (
             "what was confirmed is there"
         )
+
+
+def _torn(key: str, found: set[str]) -> bool:
+    return (key in found) != (f"with {key}" in found)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.faults.scene import Scene
-from tests.faults.table import TABLE, note
+from tests.faults.table import STORES, TABLE, note
 from tests.services.brokers import BENCHES, RABBIT_USER, Bench
 from tests.services.fixtures import refuse
 from tests.services.nats import NatsCluster
@@ -21,6 +21,7 @@ WINDOWS = pytest.StashKey[list[tuple[Any, ...]]]()
 
 HEADS = {
     TABLE: ("broker", "fault", "kind", "confirmed", "refused", "lost", "repeated", "redelivered", "recovery (s)"),
+    STORES: ("store", "fault", "kind", "confirmed", "failed", "lost", "wrong", "recovery (s)"),
     WINDOWS: ("broker", "setting", "confirmed", "lost", "age of the oldest of them (s)"),
 }
 
