@@ -111,7 +111,8 @@ class RedisBroker(Broker):
         if link.trouble:
             return Health(HealthStatus.DOWN, link.trouble)
         try:
-            problems = await link.call(examine, until=self._client.until(), repeat=False)
+            replicas, until = self.settings.replicas, self._client.until()
+            problems = await link.call(lambda client: examine(client, replicas), until=until, repeat=False)
         except BrokerError as error:
             return Health(HealthStatus.DOWN, str(error))
         return Health(HealthStatus.DEGRADED, "; ".join(problems)) if problems else Health()

@@ -171,7 +171,7 @@ class Client:
             data = [message for chunk in part for message in chunk.data]
             outcome: BaseException | None = None
             try:
-                await self.link.run("publish", *head, _pack(headers), *data, until=part[0].until)
+                await self.link.store("publish", *head, _pack(headers), *data, until=part[0].until)
             except BrokerError as error:
                 outcome = error
             outcomes += [outcome] * len(part)

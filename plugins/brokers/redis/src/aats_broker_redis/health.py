@@ -5,12 +5,24 @@ from __future__ import annotations
 from redis import exceptions
 from redis.asyncio import Redis
 
+from aats_broker_redis.link import command
+
 NEEDED = ("appendonly", "appendfsync", "maxmemory", "maxmemory-policy")
 
 
-async def examine(client: Redis) -> list[str]:
+async def examine(client: Redis, replicas: int) -> list[str]:
     """Return what keeps the server from its promises, each with the setting that helps."""
-    await client.ping()
+    present = 1 + len((await command(client, "ROLE"))[2])
+    problems = []
+    if present < replicas:
+        problems.append(
+            f"{present} of {replicas} servers that have to have each message are there, so none is confirmed: start"
+            " replicas of this primary, or set a lower `replicas`"
+        )
+    return problems + await _examine_settings(client)
+
+
+async def _examine_settings(client: Redis) -> list[str]:
     try:
         found = await client.config_get(*NEEDED)
     except exceptions.NoPermissionError:

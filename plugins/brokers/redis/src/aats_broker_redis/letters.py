@@ -26,7 +26,7 @@ class Letters:
 
     async def add(self, topic: str, data: bytes, priority: int, *, reason: str, attempts: int) -> None:
         """Keep a message."""
-        await self._client.link.run("bury", topic, data, priority, attempts, reason, until=self._client.until())
+        await self._client.link.store("bury", topic, data, priority, attempts, reason, until=self._client.until())
 
     async def of(self, topic: str) -> list[DeadLetter]:
         """Return the letters of a topic or pattern, oldest first."""
@@ -43,7 +43,7 @@ class Letters:
     async def finish(self, topic: str, how: str, ids: Sequence[str] | None, *edited: bytes | int) -> int:
         """Purge letters or replay them, each in one step, and return how many there were."""
         named = msgspec.msgpack.encode(None if ids is None else list(ids))
-        count: int = await self._client.link.run("letters", topic, how, named, *edited, until=self._client.until())
+        count: int = await self._client.link.store("letters", topic, how, named, *edited, until=self._client.until())
         return count
 
     async def _page(self, name: str, after: str) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -121,8 +122,37 @@ class Link:
 
     async def run(self, name: str, *arguments: bytes | str | float, until: float, repeat: bool = True) -> Any:
         """Run a script and return its answer, as `call` does."""
-        head = (self._root, self._settings.lease * 1000, self._settings.max_attempts)
-        return await self.call(lambda client: _evaluate(client, name, *head, *arguments), until=until, repeat=repeat)
+        return await self.call(lambda client: self._run(client, name, *arguments), until=until, repeat=repeat)
+
+    async def _run(self, client: Redis, name: str, *arguments: bytes | str | float) -> Any:
+        found, settings = script(name), self._settings
+        words = 1, self._root, settings.lease * 1000, settings.max_attempts, *arguments
+        try:
+            return await command(client, "EVALSHA", found.digest, *words)
+        except exceptions.NoScriptError:
+            return await command(client, "EVAL", found.text, *words)
+
+    async def store(self, name: str, *arguments: bytes | str | float, until: float) -> Any:
+        """Run a script and return its answer, as `run` does, once as many servers as are set have what it wrote.
+
+        Raises `BrokerUnavailable` where they do not by the time `until` of the event loop.
+        """
+        if self._settings.replicas == 1:
+            return await self.run(name, *arguments, until=until)
+        return await self.call(lambda client: self._replicated(client, until, name, *arguments), until=until)
+
+    async def _replicated(self, client: Redis, until: float, name: str, *arguments: bytes | str | float) -> Any:
+        wanted, found, now = self._settings.replicas - 1, 0, asyncio.get_running_loop().time
+        async with client.client() as one:  # as a server waits for what was written over the same connection
+            answer = await self._run(one, name, *arguments)
+            while (left := until - now()) > self._settings.timeout / 4:  # the server is in time for that, too
+                found = await command(one, "WAIT", wanted, math.ceil(left * 1000 / 4))
+                if found >= wanted:
+                    return answer
+        raise BrokerUnavailable(
+            f"only {found + 1} of {wanted + 1} servers have what was published, which may be delivered all the same:"
+            " start replicas of this primary, or set a lower `replicas`"
+        )
 
     async def call(self, work: Callable[[Redis], Awaitable[T]], *, until: float, repeat: bool = True) -> T:
         """Do something with the client of the server, and again where the connection is lost meanwhile.
@@ -219,14 +249,6 @@ class Link:
 async def command(client: Redis, *words: bytes | str | float) -> Any:
     """Send a command and return its answer."""
     return await client.execute_command(*words)  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
-
-
-async def _evaluate(client: Redis, name: str, *arguments: bytes | str | float) -> Any:
-    found = script(name)
-    try:
-        return await command(client, "EVALSHA", found.digest, 1, *arguments)
-    except exceptions.NoScriptError:
-        return await command(client, "EVAL", found.text, 1, *arguments)
 
 
 async def _pointer(client: Redis, root: str) -> tuple[str, int] | None:

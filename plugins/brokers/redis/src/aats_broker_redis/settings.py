@@ -51,6 +51,14 @@ class RedisSettings(BrokerSettings):
             examples=[["redis://redis-1.internal:6379/0", "redis://redis-2.internal:6379/0"]],
         ),
     ]
+    replicas: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="Servers that have a message before it is confirmed: 2 are the primary and one replica of it.",
+            examples=[2],
+        ),
+    ] = 1
     user: Annotated[str, Field(description="Name of the user, where there are several.", examples=["aats"])] = ""
     password: Annotated[SecretStr, Field(description="Password of the user.", examples=[{"env": "REDIS_PASSWORD"}])] = (
         SecretStr("")

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from aats_core.errors import BrokerUnavailable
+from aats_core.health import HealthStatus
+from aats_core.message import Message
+from plugins.brokers.redis.tests.conftest import Connected
+from tests.services import RedisServer
+
+COUNT = 200
+
+
+def test_what_no_replica_has_is_not_confirmed(own_server: Callable[..., RedisServer], connect: Connected) -> None:
+    async def scenario() -> None:
+        async with connect(own_server().port, replicas=2, timeout=1.0) as broker:
+            with pytest.raises(BrokerUnavailable, match=r"only 1 of 2 servers .* set a lower `replicas`"):
+                await broker.publish("t", Message("m", 1))
+            health = await broker.health()
+            assert health.status is HealthStatus.DEGRADED
+            assert "1 of 2 servers" in health.detail
+
+    asyncio.run(scenario())
+
+
+def test_what_is_confirmed_outlives_the_primary(own_server: Callable[..., RedisServer], connect: Connected) -> None:
+    primary, replica = own_server(), own_server()
+    replica.ask(f"REPLICAOF 127.0.0.1 {primary.port}")
+
+    async def scenario() -> None:
+        async with connect(primary.port, replica.port, replicas=2, timeout=20.0, lease=2.0) as broker:
+            async with broker.subscribe("t", "g"):
+                await asyncio.gather(*(broker.publish("t", Message("m", value)) for value in range(COUNT)))
+                await asyncio.to_thread(primary.kill)
+                replica.ask("REPLICAOF NO ONE")
+            async with broker.subscribe("t", "g", prefetch=1) as consumer:
+                found: set[int] = set()
+                async with asyncio.timeout(30):
+                    while len(found) < COUNT:
+                        delivery = await anext(consumer)
+                        found.add(delivery.message.read(int))
+                        await delivery.ack()
+
+    asyncio.run(scenario())
