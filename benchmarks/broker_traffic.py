@@ -30,7 +30,7 @@ from broker_peers import (
     redis_pipelined,
 )
 from rounds import measure, show
-from taskiq_peers import nats, rabbitmq, taskiq
+from taskiq_peers import kafka, nats, rabbitmq, redis, taskiq
 
 from tests.services.brokers import BENCHES
 
@@ -42,6 +42,7 @@ WAYS: dict[str, dict[str, Way]] = {
         "redis-py, pipelined": redis_pipelined,
         "redis-py": redis_calls,
         "FastStream": redis_faststream,
+        "Taskiq": taskiq(redis),
     },
     "nats": {"nats-py": nats_calls, "FastStream": nats_faststream, "Taskiq": taskiq(nats)},
     "rabbitmq": {"aio-pika": rabbitmq_calls, "FastStream": rabbitmq_faststream, "Taskiq": taskiq(rabbitmq)},
@@ -49,13 +50,14 @@ WAYS: dict[str, dict[str, Way]] = {
         "aiokafka, each": kafka_each,
         "aiokafka": kafka_calls,
         "FastStream": kafka_faststream,
+        "Taskiq": taskiq(kafka, settle=4),
     },
 }
 CPU_TARGETS = {
-    "redis": {"redis-py, pipelined": "≤ 1.92", "redis-py": "≤ 0.29", "FastStream": "≤ 0.13"},
+    "redis": {"redis-py, pipelined": "≤ 1.92", "redis-py": "≤ 0.29", "FastStream": "≤ 0.13", "Taskiq": "< 1"},
     "nats": {"nats-py": "≤ 1.4", "FastStream": "≤ 0.41", "Taskiq": "< 1"},
     "rabbitmq": {"aio-pika": "≤ 1.15", "FastStream": "≤ 0.70", "Taskiq": "< 1"},
-    "kafka": {"aiokafka, each": "≤ 1.3", "aiokafka": "≤ 1.3", "FastStream": "< 1"},
+    "kafka": {"aiokafka, each": "≤ 1.3", "aiokafka": "≤ 1.3", "FastStream": "< 1", "Taskiq": "< 1"},
 }
 
 
