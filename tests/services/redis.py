@@ -1,4 +1,4 @@
-"""Redis, alone and as a cluster of three."""
+"""Redis, alone and as a cluster, with and without replicas."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 from pathlib import Path
+from typing import ClassVar
 
 from tests.services.cluster import Cluster
 from tests.services.service import Service, free_port
@@ -64,16 +65,19 @@ class RedisNode(RedisServer):
 
 
 class RedisCluster(Cluster):
-    """Three servers that share the keys; `kill` and `stop` end all of them.
+    """Three masters that share the keys; `kill` and `stop` end all servers.
 
     It is always one of its own, as tests change what its nodes announce.
     """
 
     name = "redis_cluster"
+    replicas: ClassVar[int] = 0
+    """How many each master has."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
-        self.nodes: list[RedisNode] = [RedisNode(directory / str(number)) for number in range(3)]
+        count = 3 * (1 + self.replicas)
+        self.nodes: list[RedisNode] = [RedisNode(directory / str(number)) for number in range(count)]
 
     @classmethod
     def missing(cls) -> str:
@@ -83,13 +87,32 @@ class RedisCluster(Cluster):
     def form(self) -> None:
         """Share the keys out."""
         addresses = [f"127.0.0.1:{node.port}" for node in self.nodes]
-        words = ["redis-cli", "--cluster", "create", *addresses, "--cluster-yes"]
-        subprocess.run(words, check=True, capture_output=True, timeout=self.patience)
+        words = ["redis-cli", "--cluster", "create", *addresses, "--cluster-replicas", str(self.replicas)]
+        subprocess.run([*words, "--cluster-yes"], check=True, capture_output=True, timeout=self.patience)
 
     def answers(self) -> bool:
-        """Ask every server whether all keys have one."""
-        return all(b"cluster_state:ok" in node.ask("CLUSTER INFO") for node in self.nodes)
+        """Ask every server whether all keys have one, and whether it is a replica that lacks something."""
+        return all(
+            b"cluster_state:ok" in node.ask("CLUSTER INFO")
+            and b"master_link_status:down" not in node.ask("INFO replication")
+            for node in self.nodes
+        )
 
     def address(self, port: int) -> str:
         """Return the URL of one of its servers."""
-        return f"redis://127.0.0.1:{self.nodes[0].port}/0"
+        return self.nodes[0].url
+
+    def leader(self, namespace: str) -> RedisNode:
+        """Return the master that holds the keys of a team: the others point on to it."""
+        return next(node for node in self.nodes if node.ask(f"EXISTS aats:{{{namespace}}}:").startswith(b":"))
+
+
+class ReplicatedRedisCluster(RedisCluster):
+    """Three masters, each with a replica that takes over when its master is not heard of for two seconds."""
+
+    name = "redis_replicated"
+    replicas = 1
+
+    def address(self, port: int) -> str:
+        """Return the URLs of all, as any may be gone."""
+        return ",".join(node.url for node in self.nodes)
