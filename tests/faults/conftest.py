@@ -15,6 +15,7 @@ from tests.services.fixtures import refuse
 from tests.services.nats import NatsCluster
 from tests.services.proxy import FaultProxy
 from tests.services.rabbitmq import RabbitCluster
+from tests.services.redis import TwiceReplicatedRedisCluster
 from tests.services.service import Service
 
 WINDOWS = pytest.StashKey[list[tuple[Any, ...]]]()
@@ -38,6 +39,11 @@ CLUSTERS = {
             "rabbitmq, three nodes",
             RabbitCluster,
             lambda urls: {"plugin": "rabbitmq", "servers": urls.split(","), **RABBIT_USER},
+        ),
+        Bench(
+            "redis, three masters with two replicas each",
+            TwiceReplicatedRedisCluster,
+            lambda urls: {"plugin": "redis", "servers": urls.split(","), "replicas": 2},
         ),
     )
 }

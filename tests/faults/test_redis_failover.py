@@ -32,6 +32,7 @@ REPLICATED = Bench(
     lambda urls: {"plugin": "redis", "servers": urls.split(",")},
 )
 PATIENCE = 30.0
+LOAD = 5.0
 PACE = 0.005
 
 
@@ -81,22 +82,25 @@ def test_the_leader_of_a_cluster_is_killed_under_load(scene: Scene, cluster: Rep
 
 
 class Case(NamedTuple):
-    """How a master is set up, for how many seconds it is given messages, and whether it refuses some by then."""
+    """How master and broker are set up, and what becomes of messages for a replica that does not hear of them."""
 
     setting: str
-    options: dict[str, str]
-    load: float
+    server: dict[str, str]
+    section: dict[str, int]
     refuses: bool
+    loses: bool
 
 
 CASES = [
-    Case("min-replicas-to-write 0 (default)", {}, 5.0, refuses=False),
+    Case("min-replicas-to-write 0 (default)", {}, {}, refuses=False, loses=True),
     Case(
         "min-replicas-to-write 1, min-replicas-max-lag 2",
         {"min_replicas_to_write": "1", "min_replicas_max_lag": "2"},
-        PATIENCE,
+        {},
         refuses=True,
+        loses=True,
     ),
+    Case("the broker's replicas = 2", {}, {"replicas": 2}, refuses=True, loses=False),
 ]
 
 
@@ -104,7 +108,7 @@ CASES = [
 def test_a_master_dies_whose_replica_lags(
     case: Case, own_service: Callable[..., RedisServer], windows: list[tuple[object, ...]]
 ) -> None:
-    master, replica = own_service(RedisServer, **case.options), own_service(RedisServer)
+    master, replica = own_service(RedisServer, **case.server), own_service(RedisServer)
     with FaultProxy(master.port) as line:
         replica.ask(f"REPLICAOF 127.0.0.1 {line.port}")
         kept, risked, seen, refused = asyncio.run(scenario(case, master, replica, line))
@@ -116,6 +120,7 @@ def test_a_master_dies_whose_replica_lags(
     assert kept.keys() <= seen
     assert refused == case.refuses
     assert case.refuses or lost == risked.keys()
+    assert case.loses or not lost
 
 
 async def scenario(
@@ -127,7 +132,7 @@ async def scenario(
     """
     kept: dict[int, float] = {}
     risked: dict[int, float] = {}
-    section = {"plugin": "redis", "servers": [master.url, replica.url], "timeout": 5.0, "lease": 5.0}
+    section = {"plugin": "redis", "servers": [master.url, replica.url], "timeout": 5.0, "lease": 5.0, **case.section}
     await in_step(master)
     broker = make_broker(section)
     await broker.connect()
@@ -135,7 +140,7 @@ async def scenario(
         await publish(broker, range(100), kept, PATIENCE)
         await in_step(master)
         line.inject(Fault.STALL)
-        refused = not await publish(broker, range(100, 1_000_000), risked, case.load)
+        refused = not await publish(broker, range(100, 1_000_000), risked, PATIENCE if case.refuses else LOAD)
         line.inject(Fault.CUT)
         await asyncio.to_thread(master.kill)
         replica.ask("REPLICAOF NO ONE")

@@ -116,3 +116,10 @@ class ReplicatedRedisCluster(RedisCluster):
     def address(self, port: int) -> str:
         """Return the URLs of all, as any may be gone."""
         return ",".join(node.url for node in self.nodes)
+
+
+class TwiceReplicatedRedisCluster(ReplicatedRedisCluster):
+    """Three masters, each with two replicas, of which one is left where the other takes over."""
+
+    name = "redis_twice_replicated"
+    replicas = 2
