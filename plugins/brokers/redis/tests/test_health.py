@@ -23,10 +23,12 @@ GOOD = {"appendonly": "yes", "appendfsync": "always", "maxmemory": "0", "maxmemo
         ({"maxmemory": "1000000"}, ""),
         ({"maxmemory-policy": "allkeys-lru"}, ""),
         ({"maxmemory": "1", "maxmemory-policy": "allkeys-lru"}, "set `maxmemory-policy noeviction`"),
+        ({"min-replicas-to-write": "1"}, ""),
+        ({"min-replicas-to-write": "2"}, "min-replicas-to-write is 2, and 1 are there"),
     ],
 )
 def test_settings_that_lose_messages_are_named_with_what_helps(changes: dict[str, str], advice: str) -> None:
-    problems = judge({**GOOD, **changes})
+    problems = judge({**GOOD, **changes}, 1)
     assert bool(problems) == bool(advice)
     assert all(advice in problem for problem in problems)
 

@@ -26,6 +26,27 @@ def test_what_no_replica_has_is_not_confirmed(own_server: Callable[..., RedisSer
     asyncio.run(scenario())
 
 
+def test_a_server_that_may_not_write_counts_as_away(
+    own_server: Callable[..., RedisServer], connect: Connected, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = own_server()
+
+    async def scenario() -> None:
+        async with connect(server.port, timeout=1.0, lease=2.0) as broker, broker.subscribe("t", "g") as consumer:
+            taken = asyncio.create_task(anext(consumer))
+            server.ask("CONFIG SET min-replicas-to-write 1")
+            with pytest.raises(BrokerUnavailable, match="NOREPLICAS"):
+                await broker.publish("t", Message("m", 1))
+            assert "min-replicas-to-write is 1" in (await broker.health()).detail
+            later = asyncio.create_task(broker.publish("t", Message("m", 2)))
+            server.ask("CONFIG SET min-replicas-to-write 0")
+            await later
+            assert (await taken).message.read(int) == 2
+
+    asyncio.run(scenario())
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
 def test_what_is_confirmed_outlives_the_primary(own_server: Callable[..., RedisServer], connect: Connected) -> None:
     primary, replica = own_server(), own_server()
     replica.ask(f"REPLICAOF 127.0.0.1 {primary.port}")

@@ -7,33 +7,35 @@ from redis.asyncio import Redis
 
 from aats_broker_redis.link import command
 
-NEEDED = ("appendonly", "appendfsync", "maxmemory", "maxmemory-policy")
+NEEDED = ("appendonly", "appendfsync", "maxmemory", "maxmemory-policy", "min-replicas-to-write")
 
 
 async def examine(client: Redis, replicas: int) -> list[str]:
     """Return what keeps the server from its promises, each with the setting that helps."""
-    present = 1 + len((await command(client, "ROLE"))[2])
+    present = len((await command(client, "ROLE"))[2])
     problems = []
-    if present < replicas:
+    if present + 1 < replicas:
         problems.append(
-            f"{present} of {replicas} servers that have to have each message are there, so none is confirmed: start"
+            f"{present + 1} of {replicas} servers that have to have each message are there, so none is confirmed: start"
             " replicas of this primary, or set a lower `replicas`"
         )
-    return problems + await _examine_settings(client)
-
-
-async def _examine_settings(client: Redis) -> list[str]:
+    if (await client.info("persistence")).get("aof_last_write_status") == "err":
+        problems.append("the server cannot write its append-only file, and takes no messages: make room on its disk")
     try:
         found = await client.config_get(*NEEDED)
     except exceptions.NoPermissionError:
-        return ["the user may not read the server's settings: allow it `config|get`, so that they can be checked"]
+        problems.append("the user may not read the server's settings: allow it `config|get`, so that they are checked")
     except exceptions.ResponseError as error:
-        return [f"the server does not tell its settings, see to appendfsync and maxmemory-policy yourself: {error}"]
-    return judge({str(name): str(value) for name, value in found.items()})
+        problems.append(
+            f"the server does not tell its settings, see to appendfsync and maxmemory-policy yourself: {error}"
+        )
+    else:
+        problems += judge({str(name): str(value) for name, value in found.items()}, present)
+    return problems
 
 
-def judge(settings: dict[str, str]) -> list[str]:
-    """Return what is wrong with these settings of a server."""
+def judge(settings: dict[str, str], replicas: int) -> list[str]:
+    """Return what is wrong with these settings of a server that has so many replicas."""
     problems = []
     if settings.get("appendonly") != "yes":
         problems.append("a restart of the server loses confirmed messages: set `appendonly yes`, `appendfsync always`")
@@ -45,4 +47,6 @@ def judge(settings: dict[str, str]) -> list[str]:
         problems.append(
             f"maxmemory-policy is {policy}, a full server drops messages: set `maxmemory-policy noeviction`"
         )
+    if int(wanted := settings.get("min-replicas-to-write", "0")) > replicas:
+        problems.append(f"min-replicas-to-write is {wanted}, and {replicas} are there: the server takes no messages")
     return problems

@@ -40,6 +40,9 @@ LOST = (
 REFUSED = (exceptions.AuthenticationError, exceptions.AuthorizationError, exceptions.NoPermissionError)
 """What a server says that will not let this client in a moment later either."""
 
+HELD_UP = ("NOREPLICAS", "MISCONF")
+"""How an error begins where a server lacks the replicas, or the room on its disk, without which it may not write."""
+
 OLDEST = 7
 HOPS = 5
 CALLS = 8
@@ -158,7 +161,8 @@ class Link:
         """Do something with the client of the server, and again where the connection is lost meanwhile.
 
         Raises `BrokerUnavailable` where there is no answer by the time `until` of the event loop, or, without
-        `repeat`, where the connection is lost; it may have been done all the same.
+        `repeat`, where the connection is lost; it may have been done all the same. A server that may not write just
+        now counts as away.
         """
         while True:
             try:
@@ -170,7 +174,11 @@ class Link:
             except exceptions.OutOfMemoryError as error:
                 raise BrokerError(f"Redis has no memory left, raise its maxmemory or purge: {error}") from error
             except exceptions.RedisError as error:
-                raise BrokerError(f"Redis refused what was asked: {error}") from error
+                if not str(error).startswith(HELD_UP):
+                    raise BrokerError(f"Redis refused what was asked: {error}") from error
+                if not repeat or asyncio.get_running_loop().time() + LONGEST_WAIT > until:
+                    raise BrokerUnavailable(f"Redis may not write: {error}") from error
+                await asyncio.sleep(LONGEST_WAIT / 2)
 
     async def _keep(self) -> None:
         wait = FIRST_WAIT
