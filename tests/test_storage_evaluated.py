@@ -29,7 +29,7 @@ from aats_core.storage.evaluated import (
     taken_id,
     taken_values,
 )
-from aats_core.storage.evaluated.codec import decode, encode
+from aats_core.storage.evaluated.codec import decode, decode_all, encode
 from aats_core.storage.evaluated.keys import claims_of, id_key
 from aats_core.storage.evaluated.narrowing import entries_of, ranges_for
 from aats_core.storage.expiry import sweep_regularly
@@ -220,6 +220,20 @@ def test_numbers_that_no_float_tells_apart_have_keys_of_their_own():
 @given(document=strategies.documents())
 def test_what_is_stored_comes_back(document):
     assert identical(decode(encode(document)), normal(document))
+
+
+@examples
+@given(documents=st.lists(strategies.documents(), max_size=5), fields=st.frozensets(strategies.names()))
+def test_several_are_restored_together_whole_or_with_some_of_their_fields(documents, fields):
+    stored = [encode(document) for document in documents]
+    fields |= {"half of a pair: \ud800"}
+
+    whole, parts = decode_all(stored), decode_all(stored, fields)
+
+    assert identical(whole, normal(documents))
+    for document, part in zip(whole, parts, strict=True):
+        assert fields & document.keys() <= part.keys() <= document.keys()
+        assert identical(part, {name: normal(document)[name] for name in part})
 
 
 @examples

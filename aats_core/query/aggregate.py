@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
@@ -159,19 +160,15 @@ class _Groups:
     def add(self, documents: Sequence[dict[str, Any]]) -> None:
         """Take more documents."""
         keys, columns = self._id(documents), [compute(documents) for compute in self._columns]
-        places: dict[Any, list[int]] = {}
+        places: defaultdict[Any, list[int]] = defaultdict(list)
         for place, key in enumerate(keys):
-            known = key if key.__class__ is str else sort_key(key)  # which is a tuple
-            if known in places:
-                places[known].append(place)
-            else:
-                places[known] = [place]
+            places[key if key.__class__ is str else sort_key(key)].append(place)  # which is a tuple
         for known, each in places.items():
             if known not in self._known:
                 key = keys[each[0]]
                 self._known[known] = (None if key is MISSING else key, [[] for _ in columns])
             for values, found in zip(self._known[known][1], columns, strict=True):
-                values.extend([found[place] for place in each])
+                values += [found[place] for place in each]
 
     def made(self) -> Iterator[dict[str, Any]]:
         """Yield the document of each group."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import groupby
+from operator import itemgetter
 from typing import Any, TypeAlias
 
 from aats_core.errors import InvalidQuery
@@ -36,13 +38,20 @@ def column(expression: Expression, now: Any) -> Callable[[Sequence[Any]], list[A
     if isinstance(compute, _Constant):
         return lambda documents: [compute.value] * len(documents)
     if isinstance(expression, Field) and expression.variable == ROOT and len(expression.path) == 1:
-        (name,) = expression.path
-        return lambda documents: [document.get(name, MISSING) for document in documents]
+        return partial(_values_of, *expression.path)
 
     def run(documents: Sequence[Any]) -> list[Any]:
         return [compute(variables_of(document, now)) for document in documents]
 
     return run
+
+
+def _values_of(name: str, documents: Sequence[Any]) -> list[Any]:
+    """Return what each of many documents has in a field."""
+    try:
+        return list(map(itemgetter(name), documents))
+    except KeyError:
+        return [document.get(name, MISSING) for document in documents]
 
 
 _IN_ANY_ORDER = frozenset({"$add", "$multiply"})

@@ -21,11 +21,12 @@ def summed(numbers: Sequence[Any]) -> Any:
 
     A float also where no integer of 64 bits can hold it.
     """
-    if Decimal not in map(type, numbers):
-        return fitted(_float_sum(numbers) if float in map(type, numbers) else sum(numbers))
+    types = set(map(type, numbers))
+    if Decimal not in types:
+        return fitted(_float_sum(numbers) if float in types else sum(numbers))
     decimals = [number for number in numbers if number.__class__ is Decimal]
     others = [number for number in numbers if number.__class__ is not Decimal]
-    rest = _float_sum(others) if float in map(type, others) else sum(others)
+    rest = _float_sum(others) if float in types else sum(others)
     total = Decimal(0)
     for number in decimals:
         total = QUIET.add(total, number)

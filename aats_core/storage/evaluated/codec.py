@@ -6,10 +6,12 @@ import math
 from collections.abc import Callable, Collection
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from functools import lru_cache
+from typing import Any, TypedDict
 
 import msgspec
 
+from aats_core.query.needs import Fields
 from aats_core.storage.stored_form import MARK, StoredForm, date_text
 
 _DECIMAL = "n"  # then its digits, or NaN
@@ -52,8 +54,10 @@ def encode(value: Any, place: str = "document") -> bytes:
     return _FORM.encode(value, place).encode()
 
 
-_MARK = MARK.encode()
-_decode, _decode_list = msgspec.json.Decoder().decode, msgspec.json.Decoder(list[Any]).decode
+_MARK = MARK.encode()[:1]
+"""With what byte the mark begins, and no character that people write."""
+
+_decode = msgspec.json.Decoder().decode
 
 
 def decode(text: bytes) -> Any:
@@ -66,12 +70,29 @@ def decode(text: bytes) -> Any:
     return _FORM.decode(text.decode())
 
 
-def decode_all(texts: Collection[bytes]) -> list[Any]:
-    """Return the values of several stored forms: of plain ones by one call, as a list that they make together."""
-    together = b"[%b]" % b",".join(texts)
+def decode_all(texts: Collection[bytes], fields: Fields | None = None) -> list[Any]:
+    """Return the values of several stored forms: of plain ones by one call, as a list that they make together.
+
+    They are documents where `fields` are given: with at least these, where they have them.
+    """
+    together = b"".join((b"[", b",".join(texts), b"]"))
     if _MARK not in together:
         try:
-            return _decode_list(together)
+            return _decoder(fields).decode(together)
         except msgspec.DecodeError:
             pass
     return list(map(decode, texts))
+
+
+@lru_cache(maxsize=256)
+def _decoder(fields: Fields | None) -> msgspec.json.Decoder[list[Any]]:
+    """Return what decodes a list of values, or of documents of which it passes over all other fields."""
+    if fields is None:
+        return msgspec.json.Decoder(list[Any])
+    kept = {name: Any for name in fields if _is_text(name)}
+    return msgspec.json.Decoder(list[TypedDict("Document", kept, total=False)])  # type: ignore[misc,operator] # made as it runs
+
+
+def _is_text(name: str) -> bool:
+    """Tell whether documents can have a field of that name, which may hold half of a surrogate pair in a query."""
+    return not any("\ud800" <= char <= "\udfff" for char in name)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from aats_core.clock import Clock
 from aats_core.query import Clause, Context, PipelineRun, run_pipeline, sorted_by
+from aats_core.query.needs import fields_of_pipeline
 from aats_core.query.pipelines import Facet, Lookup, Pipeline
 from aats_core.query.shape import bound
 from aats_core.storage.collection import check_name
@@ -101,9 +102,10 @@ class Operations(CheckedRecords[Clause]):
         if begin.order or begin.skip or begin.limit is not None:
             run.add(await self._beginning(name, begin))
         else:
-            async with aclosing(self._reading().matching(name, begin.query)) as batches:
+            fields = fields_of_pipeline(begin.query, begin.rest)
+            async with aclosing(self._reading().documents(name, begin.query, fields)) as batches:
                 async for batch in batches:
-                    run.add([document for _, document, _ in batch])
+                    run.add(batch)
         return run.finish()
 
     async def _beginning(self, name: str, begin: Beginning[Clause]) -> list[Document]:

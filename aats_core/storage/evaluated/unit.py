@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from typing import Any, TypeAlias
 
@@ -11,6 +11,7 @@ import msgspec
 from aats_core.errors import Conflict, InvalidDocument, InvalidQuery
 from aats_core.query import Clause, is_modified, matcher, updated, upserted
 from aats_core.query.filters import And, Not, Or, Text
+from aats_core.query.needs import Fields, fields_of_filter
 from aats_core.storage.collection import KnownCollection
 from aats_core.storage.evaluated.codec import decode, decode_all, encode
 from aats_core.storage.evaluated.database import UNSEEN, Change, Commit, Database, Seen, Stored, taken_id
@@ -28,6 +29,9 @@ Place = tuple[str, str]
 
 Found: TypeAlias = tuple[str, Document, bytes | None]
 """The key of a document, itself, and the stored form that was read; None where that does not matter."""
+
+_Batch: TypeAlias = tuple[Collection[str], list[Document], Collection[bytes | None]]
+"""Keys, documents and stored forms, each in the same order."""
 
 
 class Unit:
@@ -79,9 +83,23 @@ class Unit:
             yield await self._named(name, keys, bound)
             return
         matches = None if bound == ALL else matcher(bound)
-        async with aclosing(self._searched(name, bound)) as batches:
+        async with aclosing(self._searched(name, bound, None)) as batches:
             async for batch in batches:
-                yield batch if matches is None else [found for found in batch if matches(found[1])]
+                found: list[Found] = list(zip(*batch, strict=True))
+                yield found if matches is None else [each for each in found if matches(each[1])]
+
+    async def documents(
+        self, name: str, clause: Clause, fields: Fields | None
+    ) -> AsyncGenerator[Sequence[Document], None]:
+        """Yield the same without keys and stored forms; documents may lack all fields but those that are given."""
+        if wanted_keys(clause) is not None:
+            yield [document for _, document, _ in await self.found(name, clause)]
+            return
+        bound = await self._with_index(name, clause)
+        matches = None if bound == ALL else matcher(bound)
+        async with aclosing(self._searched(name, bound, fields)) as batches:
+            async for _, documents, _ in batches:
+                yield documents if matches is None else list(filter(matches, documents))
 
     async def _named(self, name: str, keys: Sequence[str], clause: Clause) -> list[Found]:
         """Return those of the documents under these keys that match."""
@@ -91,7 +109,7 @@ class Unit:
         found: list[Found] = [(key, decode(body), None) for key, body in named if body is not None]
         return [each for each in found if matches(each[1])]
 
-    async def _searched(self, name: str, clause: Clause) -> AsyncGenerator[Sequence[Found], None]:
+    async def _searched(self, name: str, clause: Clause, fields: Fields | None) -> AsyncGenerator[_Batch, None]:
         """Yield, of what the database has, documents that may match, then those that the unit wrote."""
         known, written = self._known[name], self._written
         if self._repeatable and name not in self._revisions:
@@ -106,9 +124,10 @@ class Unit:
                 done.update(new)
                 for key, body in new.items() if remembers else ():
                     self._saw(name, key, body)
-                yield list(zip(new, decode_all(new.values()), new.values(), strict=True))
-        own = [(place[1], change.body) for place, change in written.items() if place[0] == name]
-        yield [(key, decode(body), None) for key, body in own if body is not None]
+                yield new, decode_all(new.values(), fields), new.values()
+        own = {place[1]: change.body for place, change in written.items() if place[0] == name}
+        bodies = {key: body for key, body in own.items() if body is not None}
+        yield bodies, decode_all(bodies.values(), fields), [None] * len(bodies)
 
     async def found(self, name: str, clause: Clause, most: int | None = None) -> list[Found]:
         """Return the documents that match, at most so many."""
@@ -131,7 +150,7 @@ class Unit:
             if size is not None:
                 return size
         number = 0
-        async with aclosing(self.matching(name, clause)) as batches:
+        async with aclosing(self.documents(name, clause, fields_of_filter(clause))) as batches:
             async for batch in batches:
                 number += len(batch)
         return number

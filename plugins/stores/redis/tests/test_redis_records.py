@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from aats_store_redis import RedisStore
+from aats_store_redis import RedisStore, database
 
 from aats_core.errors import Conflict, DuplicateKey, InvalidDocument, InvalidQuery
 from aats_core.store import Index, Insert, Put, RecordStore, Require, Schema, Update
@@ -65,6 +65,26 @@ def test_an_index_narrows_a_search_down(
 
     with caplog.at_level(logging.WARNING, "aats.store.redis"):
         asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_a_collection_is_read_whole_at_once_or_in_parts(
+    server: RedisServer, opened: Any, monkeypatch: pytest.MonkeyPatch, *, large: bool
+) -> None:
+    monkeypatch.setattr(database, "_SMALL_COLLECTION", 0 if large else 4 * 2**20)
+    group = {"_id": "$kind", "n": {"$sum": 1}, "sum": {"$sum": "$value.x"}}
+
+    async def scenario() -> None:
+        async with opened(server.port) as store:
+            records = records_of(store)
+            many = [{"_id": n, "kind": n % 2, "value": {"x": n}, "more": "ä\U0010ffff"} for n in range(2500)]
+            await records.insert("many", *many)
+            groups = await records.aggregate("many", [{"$group": group}, {"$sort": {"_id": 1}}])
+            assert groups == [{"_id": k, "n": 1250, "sum": sum(range(k, 2500, 2))} for k in (0, 1)]
+            assert sorted(await records.find("many"), key=lambda each: each["_id"]) == many
+            assert await records.count("many", {"kind": {"$ne": 0}}) == 1250
+
+    asyncio.run(scenario())
 
 
 def test_a_client_that_does_not_know_a_new_schema_yet_keeps_it_all_the_same(server: RedisServer, opened: Any) -> None:

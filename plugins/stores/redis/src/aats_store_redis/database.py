@@ -35,6 +35,12 @@ _BATCH, _LARGEST_BATCH = 1000, 10_000
 _BATCH_BYTES = 2**20
 """Up to here they are small."""
 
+_SAMPLE = 10
+"""Documents by which it is found out how large they are."""
+
+_SMALL_COLLECTION = 4 * 2**20
+"""Bytes that are read at once: the server hands them over faster than a part of them at a time."""
+
 _PART = 250
 """Documents that are looked at together: of more, the first would have left the processor's cache."""
 
@@ -132,17 +138,26 @@ class RedisDatabase(Database):
             log.warning("%s: a search took %.3f s: it read %s, %d of them", collection.name, took, plan, read)
 
     async def _all(self, collection: KnownCollection) -> AsyncIterator[list[Stored]]:
-        cursor, count = b"0", _BATCH
+        """Yield all documents: those of a small collection are read at once, of others some at a time."""
+        documents = f"{self._root}d:{collection.name}"
+        number, (cursor, found) = await asyncio.gather(
+            self._ask("HLEN", documents, repeat=True), self._scan(documents, b"0", _SAMPLE)
+        )
+        if cursor != b"0" and number * _size(found) <= _SMALL_COLLECTION:
+            cursor, found = b"0", await self._ask("HGETALL", documents, repeat=True)
         while True:
-            command = ("HSCAN", f"{self._root}d:{collection.name}", cursor, "COUNT", count)
-            cursor, found = await self._ask(*command, repeat=True)
-            size = sum(map(len, found)) // max(1, len(found) // 2)
-            count = max(_BATCH, min(_LARGEST_BATCH, _BATCH_BYTES // max(1, size)))
             for at in range(0, len(found), 2 * _PART):
                 part = found[at : at + 2 * _PART]
                 yield list(zip(map(bytes.decode, part[::2]), part[1::2], strict=True))
             if cursor == b"0":
                 return
+            count = max(_BATCH, min(_LARGEST_BATCH, _BATCH_BYTES // _size(found)))
+            cursor, found = await self._scan(documents, cursor, count)
+
+    async def _scan(self, documents: str, cursor: bytes, count: int) -> tuple[bytes, list[bytes]]:
+        """Return about so many keys and documents, and where to go on."""
+        page: tuple[bytes, list[bytes]] = await self._ask("HSCAN", documents, cursor, "COUNT", count, repeat=True)
+        return page
 
     async def _in(self, collection: KnownCollection, ranges: Sequence[Range]) -> AsyncIterator[list[Stored]]:
         """Yield what entries in parts of indexes name: all keys are found in one step, most bodies are read later."""
@@ -231,6 +246,11 @@ def _collection(name: str, generation: int, description: bytes | None) -> RedisC
         return RedisCollection(0, name, Schema(), generation)
     found = msgspec.json.decode(description, type=_Description)
     return RedisCollection(0, name, found.schema, generation, tuple(found.building))
+
+
+def _size(found: Sequence[bytes]) -> int:
+    """Return how many bytes a document has among keys and documents in turn, on the average."""
+    return max(1, 2 * sum(map(len, found)) // max(1, len(found)))
 
 
 def _concerns(commit: Commit, name: str) -> bool:
