@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import asyncpg
@@ -24,7 +26,7 @@ from aats_store_postgres.session import Row, Session
 
 _EXTREMES = ("$min", "$max")
 
-_OTHERS = r"^(-?[0-9.]+|true|false|\[.*|\{.*)$"
+_OTHERS = re.compile(r"(-?[0-9.]+|true|false|\[.*|\{.*)$", re.DOTALL)
 """What the text of a value that is no string looks like."""
 
 
@@ -80,18 +82,15 @@ class _Fields:
         return [f"d{number}" for number in self._paths.values()]
 
     def near_source(self, table: str, where: str) -> str:
-        """Return the query that has types, texts and numbers, and fails where one that is asked for is no number.
+        """Return the query that has those columns but the last, and fails where a number that is asked for is none.
 
-        Taking values out of documents is what costs, so the type is null where the first document has a string there
-        that looks like one.
+        Taking values out of documents is what costs, their types above all; a column that is not used costs nothing.
         """
         columns = ["1"]
         for path, number in self._paths.items():
             target = target_at(path)
-            kind = f"jsonb_typeof({target.json})"
-            is_text = f"(SELECT {kind} = 'string' AND {target.text} !~ '{_OTHERS}' FROM {table} LIMIT 1)"
-            kind = f"CASE WHEN {is_text} THEN NULL ELSE coalesce({kind}, 'null') END"
-            columns += [f"{kind} AS t{number}", f"{target.full} AS s{number}", f"{target.json}::numeric AS n{number}"]
+            columns.append(f"coalesce(jsonb_typeof({target.json}), 'null') AS t{number}")
+            columns += [f"{target.full} AS s{number}", f"{target.json}::numeric AS n{number}"]
         return f"(SELECT {', '.join(columns)} FROM {table} WHERE {where}) AS fields"
 
     def source(self, table: str, where: str) -> str:
@@ -115,36 +114,61 @@ class _Fields:
         return f"(SELECT {', '.join(columns)} FROM ({taken}) AS taken OFFSET 0) AS fields"
 
 
+class _Statement:
+    """A group over a table in SQL: as it is tried first, where that does not tell, and where nothing else does.
+
+    The first takes all that tells groups apart for strings, until that has turned out to be wrong. It and the second
+    fail where what is added up is no number; None, where an array may lie on the way to a value.
+    """
+
+    of_strings: str | None = None
+    near: str | None = None
+
+    def __init__(self, grouping: Grouping, table: str, where: str) -> None:
+        fields = _Fields()
+        self.columns = [_column(figure, fields) for figure in grouping.figures]
+        kind, text, tail = "'null'", "NULL::text", "HAVING count(*) > 0"
+        if grouping.path:
+            key = fields.number_of(grouping.path)
+            kind, text, tail = f"t{key}", f"s{key}", f"GROUP BY t{key}, s{key}"
+        values = "".join(f", {each}" for column in self.columns for each in column.values)
+        if fields.are_near:
+            scales = [f"coalesce(scale(sum({column.number})), 0)" for column in self.columns if column.number]
+            rest = f"{text}, {' + '.join(scales) or '0'}{values} FROM {fields.near_source(table, where)}"
+            self.near = f"SELECT {kind}, {rest} {tail}"
+            if grouping.path:
+                self.of_strings = f"SELECT NULL::text, {rest} GROUP BY {text}"
+        doubt = " OR ".join(fields.doubts + [column.doubt for column in self.columns if column.doubt]) or "FALSE"
+        doubts = f"count(*) FILTER (WHERE {doubt})"
+        self.any = f"SELECT {kind}, {text}, {doubts}{values} FROM {fields.source(table, where)} {tail}"
+
+
+_statement = lru_cache(maxsize=500)(_Statement)
+
+
 async def _grouped(session: Session, collection: Collection, query: Query, grouping: Grouping) -> list[Document] | None:
     """Return the groups, or None where PostgreSQL would not group or add up these values as MongoDB does.
 
     It does so over integers; a decimal, a float, an object or an array among the values leaves it to Python.
     """
-    fields = _Fields()
-    columns = [_column(figure, fields) for figure in grouping.figures]
-    by = ("'null'", "NULL::text")
-    groups = "HAVING count(*) > 0"
-    if grouping.path:
-        key = fields.number_of(grouping.path)
-        by = (f"t{key}", f"s{key}")
-        groups = f"GROUP BY {', '.join(by)}"
-    where = collection.table, query.where(collection)
-    values = [each for column in columns for each in column.values]
-
-    async def fetch(doubt: str, source: str) -> list[Row]:
-        return await session.fetch(
-            f"SELECT {', '.join((*by, doubt, *values))} FROM {source} {groups}", *query.parameters
-        )
-
+    statement = _statement(grouping, collection.table, query.where(collection))
     rows = None
-    if fields.are_near and not session.connection.is_in_transaction():
-        scales = [f"coalesce(scale(sum({column.number})), 0)" for column in columns if column.number]
+    if statement.near and not session.connection.is_in_transaction():
         with contextlib.suppress(asyncpg.DataError):  # some value is no number, which is a matter of types
-            rows = await fetch(" + ".join(scales) or "0", fields.near_source(*where))
+            rows = await _near(session, statement, statement.near, query.parameters)
     if rows is None:
-        doubt = " OR ".join(fields.doubts + [column.doubt for column in columns if column.doubt]) or "FALSE"
-        rows = await fetch(f"count(*) FILTER (WHERE {doubt})", fields.source(*where))
-    return None if any(map(_is_doubtful, rows)) else [_group(columns, row) for row in rows]
+        rows = await session.fetch(statement.any, *query.parameters)
+    return None if any(map(_is_doubtful, rows)) else [_group(statement.columns, row) for row in rows]
+
+
+async def _near(session: Session, statement: _Statement, near: str, parameters: Sequence[Any]) -> list[Row]:
+    """Return the groups of values that lie in the documents themselves."""
+    if statement.of_strings:
+        rows = await session.fetch(statement.of_strings, *parameters)
+        if not any(row[1] is not None and _OTHERS.match(row[1]) for row in rows):
+            return rows
+        statement.of_strings = None
+    return await session.fetch(near, *parameters)
 
 
 def _is_doubtful(row: Row) -> bool:
@@ -154,8 +178,7 @@ def _is_doubtful(row: Row) -> bool:
         return bool(doubt)
     if kind == "number":
         return "." in text
-    is_unclear = kind is None and re.match(_OTHERS, text, re.DOTALL)
-    return bool(is_unclear) or kind in ("object", "array") or text.startswith(MARK)
+    return kind in ("object", "array") or text.startswith(MARK)
 
 
 def _group(columns: list[_Column], row: Any) -> Document:
