@@ -35,12 +35,17 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 
 def row_of(document: Document) -> Row:
     """Return a document as it is stored; raises `InvalidDocument` where it cannot be."""
-    row = Row(new_key(document["_id"]), encode(document))
-    if len(row.body) > MOST_CHARACTERS:
+    return Row(new_key(document["_id"]), body_of(document))
+
+
+def body_of(document: Document) -> str:
+    """Return the stored form of a document; raises `InvalidDocument` where it has none that PostgreSQL can hold."""
+    body = encode(document)
+    if len(body) > MOST_CHARACTERS:
         raise InvalidDocument(
-            f"document {document['_id']!r}: {len(row.body)} characters of JSON are larger than PostgreSQL can hold"
+            f"document {document['_id']!r}: {len(body)} characters of JSON are larger than PostgreSQL can hold"
         )
-    return row
+    return body
 
 
 def columns(rows: Iterable[Row]) -> tuple[list[str], list[str]]:
@@ -71,13 +76,12 @@ async def copy(session: Session, collection: Collection, documents: Sequence[Doc
 
     The server works on the first of them while the next are encoded.
     """
-    rows = map(row_of, documents)
     try:
         await session.connection.copy_records_to_table(
             collection.bare_table,
             schema_name=collection.space,
             columns=("id", "body"),
-            records=map(msgspec.structs.astuple, rows),
+            records=((new_key(document["_id"]), body_of(document)) for document in documents),
         )
     except asyncpg.UniqueViolationError as error:
         raise duplicate(collection, map(row_of, documents), error) from error

@@ -35,14 +35,19 @@ NAN = "e"
 MOST_BYTES = 2000
 """How long a key may be: a B-tree page of PostgreSQL holds no longer ones."""
 
+_SURELY_FITS = MOST_BYTES // 4
+"""How many characters are no longer than that, whatever they are."""
+
 _ZERO_EXPONENT = 20_000
 _COMPLEMENT = str.maketrans("0123456789", "9876543210")
 
 
 def new_key(value: Any) -> str:
     """Return the key of the `_id` of a document that is written; `InvalidDocument` where it can be none."""
+    if value.__class__ is str and len(value) < _SURELY_FITS and value.isprintable():
+        return "s" + value
     key = id_key(value)
-    if len(key) > MOST_BYTES // 4 and len(key.encode()) > MOST_BYTES:
+    if len(key) > _SURELY_FITS and len(key.encode()) > MOST_BYTES:
         raise InvalidDocument(f"_id: {len(key.encode())} bytes are too long for an _id; {MOST_BYTES} are the most")
     return key
 
