@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -141,10 +143,35 @@ JSONB_ONLY = "body jsonb NOT NULL"
 """The column of those who can do without the order of fields."""
 
 
-def with_asyncpg(columns: str) -> Way:
+Encode = Callable[[Row], str]
+
+
+def as_json(row: Row) -> str:
+    """Return a document that is known to hold nothing but JSON: whatever else it held would become a string."""
+    return msgspec.json.encode(row).decode()
+
+
+def as_extended_json(row: Row) -> str:
+    """Return a document in which dates, decimals and binary data stay what they are, as our store keeps them.
+
+    That takes a look at each value; msgspec has no hook for what it turns into strings, the encoder of Python has.
+    """
+    return _encode_any(row)
+
+
+def _tagged(value: Any) -> Row:
+    if isinstance(value, bytes):
+        return {"$binary": value.hex()}
+    return {"$date": value.isoformat()} if isinstance(value, datetime) else {"$numberDecimal": str(value)}
+
+
+_encode_any = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=_tagged).encode
+
+
+def with_asyncpg(columns: str, encode: Encode = as_json) -> Way:
     """Return the way through asyncpg, with SQL as one writes it for these documents, which knows their types.
 
-    Its pool does not reset its sessions.
+    Its pool does not reset its sessions. Its inserts are given the same documents as ours, and encode them.
     """
     doc = "doc" if columns == AS_WRITTEN else "body"
 
@@ -161,22 +188,22 @@ def with_asyncpg(columns: str) -> Way:
             f'CREATE TABLE {table}_bulk (id text COLLATE "C" PRIMARY KEY, {columns});'
             f"CREATE INDEX {table}_group ON {table} (({doc} ->> 'group'))"
         )
-        yield _by_hand(pool, table, doc)
+        yield _by_hand(pool, table, doc, encode)
         await pool.execute(f"DROP TABLE {table}, {table}_bulk")
         await pool.close()
 
     return way
 
 
-def _by_hand(pool: Any, table: str, doc: str) -> Calls:
-    encode, decode = msgspec.json.encode, msgspec.json.decode
+def _by_hand(pool: Any, table: str, doc: str, encode: Encode) -> Calls:
+    decode = msgspec.json.decode
 
     async def insert(row: Row) -> None:
-        await pool.execute(f"INSERT INTO {table} (id, body) VALUES ($1, $2)", row["_id"], encode(row).decode())
+        await pool.execute(f"INSERT INTO {table} (id, body) VALUES ($1, $2)", row["_id"], encode(row))
 
     def into(table: str) -> Callable[[list[Row]], Awaitable[object]]:
         async def insert_many(rows: list[Row]) -> None:
-            records = [(row["_id"], encode(row).decode()) for row in rows]
+            records = [(row["_id"], encode(row)) for row in rows]
             await pool.copy_records_to_table(table, records=records, columns=("id", "body"))
 
         return insert_many
