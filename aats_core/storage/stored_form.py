@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, TypedDict
 
 import msgspec
 
 from aats_core.errors import StoreError
+from aats_core.query.needs import Fields
 from aats_core.query.values import MAX_INT, MIN_INT, normal
 
 MARK = "\U0010ffff"
@@ -15,6 +18,9 @@ MARK = "\U0010ffff"
 
 _CONTROL = "\\u000"
 """How JSON writes the first control characters, of which some databases cannot hold all."""
+
+_TOGETHER = 250
+"""Stored forms that are decoded at once: of more, the first would have left the processor's cache."""
 
 _SAFE_DEPTH = 90
 _PLAIN = frozenset({str, bool, type(None)})
@@ -67,6 +73,21 @@ class StoredForm(ABC):
         escape = self._escape
         return self._untagged(value) if MARK in text or (escape is not None and escape in text) else value
 
+    def decode_all(self, texts: Sequence[str], fields: Fields | None = None) -> list[Any]:
+        """Return the values of several stored forms; with `fields`, documents that have these, and perhaps others."""
+        found: list[Any] = []
+        for at in range(0, len(texts), _TOGETHER):
+            part = texts[at : at + _TOGETHER]
+            together = f"[{','.join(part)}]"
+            if MARK in together or (self._escape is not None and self._escape in together):
+                found += map(self.decode, part)
+                continue
+            try:
+                found += decoder(fields).decode(together)
+            except msgspec.DecodeError:
+                found += map(self.decode, part)
+        return found
+
     def _tagged(self, value: Any) -> Any:
         kind = value.__class__
         if kind is dict:
@@ -82,6 +103,20 @@ class StoredForm(ABC):
         if kind is list:
             return [self._untagged(item) for item in value]
         return self.restored(value) if kind is str else value
+
+
+@lru_cache(maxsize=256)
+def decoder(fields: Fields | None) -> msgspec.json.Decoder[list[Any]]:
+    """Return what decodes a list of values, or with `fields` of documents, of which it passes over all other fields."""
+    if fields is None:
+        return msgspec.json.Decoder(list[Any])
+    kept = {name: Any for name in fields if _is_text(name)}
+    return msgspec.json.Decoder(list[TypedDict("Document", kept, total=False)])  # type: ignore[misc,operator] # made as it runs
+
+
+def _is_text(name: str) -> bool:
+    """Tell whether documents can have a field of that name, which may hold half of a surrogate pair in a query."""
+    return not any("\ud800" <= char <= "\udfff" for char in name)
 
 
 def _is_plain(value: Any, below: float, depth: int) -> bool:

@@ -6,13 +6,12 @@ import math
 from collections.abc import Callable, Collection
 from datetime import datetime
 from decimal import Decimal
-from functools import lru_cache
-from typing import Any, TypedDict
+from typing import Any
 
 import msgspec
 
 from aats_core.query.needs import Fields
-from aats_core.storage.stored_form import MARK, StoredForm, date_text
+from aats_core.storage.stored_form import MARK, StoredForm, date_text, decoder
 
 _DECIMAL = "n"  # then its digits, or NaN
 _FLOAT = "f"  # then nan, inf or -inf
@@ -78,21 +77,7 @@ def decode_all(texts: Collection[bytes], fields: Fields | None = None) -> list[A
     together = b"".join((b"[", b",".join(texts), b"]"))
     if _MARK not in together:
         try:
-            return _decoder(fields).decode(together)
+            return decoder(fields).decode(together)
         except msgspec.DecodeError:
             pass
     return list(map(decode, texts))
-
-
-@lru_cache(maxsize=256)
-def _decoder(fields: Fields | None) -> msgspec.json.Decoder[list[Any]]:
-    """Return what decodes a list of values, or of documents of which it passes over all other fields."""
-    if fields is None:
-        return msgspec.json.Decoder(list[Any])
-    kept = {name: Any for name in fields if _is_text(name)}
-    return msgspec.json.Decoder(list[TypedDict("Document", kept, total=False)])  # type: ignore[misc,operator] # made as it runs
-
-
-def _is_text(name: str) -> bool:
-    """Tell whether documents can have a field of that name, which may hold half of a surrogate pair in a query."""
-    return not any("\ud800" <= char <= "\udfff" for char in name)

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from aats_store_postgres.codec import decode, encode
+from aats_store_postgres.codec import decode, decode_all, encode
 from aats_store_postgres.compile import compile_filter
 from aats_store_postgres.identity import id_key
 from hypothesis import given
@@ -24,6 +24,16 @@ class TestTheStoredForm:
     @given(strategies.documents())
     def test_documents_come_back_as_they_were(self, document: dict[str, Any]) -> None:
         assert identical(decode(encode(document)), normal(document))
+
+    @given(st.lists(strategies.documents(), max_size=5), st.frozensets(strategies.names()))
+    def test_several_come_back_together_whole_or_with_some_of_their_fields(
+        self, documents: list[dict[str, Any]], fields: frozenset[str]
+    ) -> None:
+        texts = [encode(document) for document in documents]
+        assert identical(decode_all(texts), normal(documents))
+        for document, part in zip(normal(documents), decode_all(texts, fields), strict=True):
+            assert fields & document.keys() <= part.keys()
+            assert identical(part, {name: document[name] for name in part})
 
     @given(st.one_of(st.text(), st.floats(allow_nan=True), st.integers(-(2**63), 2**63 - 1), st.binary()))
     def test_scalars_come_back_as_they_were_and_hold_nothing_that_postgresql_cannot(self, value: Any) -> None:

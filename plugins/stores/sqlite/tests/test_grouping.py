@@ -66,13 +66,13 @@ def test_whatever_the_values(open_store: Any) -> None:
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The documents that are read while the test runs."""
     texts: list[str] = []
-    decode: Callable[[str], Any] = reading.decode
+    decode_all: Callable[..., Any] = reading.decode_all
 
-    def counted(text: str) -> Any:
-        texts.append(text)
-        return decode(text)
+    def counted(found: list[str], *options: Any) -> Any:
+        texts.extend(found)
+        return decode_all(found, *options)
 
-    monkeypatch.setattr(reading, "decode", counted)
+    monkeypatch.setattr(reading, "decode_all", counted)
     return texts
 
 

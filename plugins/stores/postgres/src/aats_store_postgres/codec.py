@@ -44,7 +44,7 @@ class _Jsonb(StoredForm):
 
 
 _FORM = _Jsonb(plain_below=EXACT, escape="\\u0001")
-encode, decode = _FORM.encode, _FORM.decode
+encode, decode, decode_all = _FORM.encode, _FORM.decode, _FORM.decode_all
 
 
 def stored(value: Any) -> Any:

@@ -11,7 +11,8 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from aats_core.query.filters import Path
+from aats_core.query.filters import And, Path
+from aats_core.query.needs import fields_of_pipeline
 from aats_core.query.pipelines import Count, Group, Pipeline
 from aats_core.storage.groups import Figure, Grouping, grouping_of, mean, total
 from aats_core.storage.queries import Beginning
@@ -45,7 +46,8 @@ async def run(
         groups = await _grouped(session, collection, query, grouping)
         if groups is not None:
             return groups, rest[1:]
-    found = await reading.find(session, collection, query, order=begin.order, limit=begin.limit, skip=begin.skip)
+    page: dict[str, Any] = {"order": begin.order, "limit": begin.limit, "skip": begin.skip}
+    found = await reading.find(session, collection, query, **page, fields=fields_of_pipeline(And(()), rest))
     return found, rest
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from aats_core.query import sorted_by
+from aats_core.query.needs import Fields
 from aats_core.storage.queries import Order
 from aats_core.store import Document
 from aats_store_postgres.catalog import Collection
-from aats_store_postgres.codec import decode
+from aats_store_postgres.codec import decode, decode_all
 from aats_store_postgres.expressions import ARRAY, OBJECT, is_expressible, target_at
 from aats_store_postgres.queries import Query
 from aats_store_postgres.session import Session
@@ -42,8 +43,9 @@ async def find(
     order: Order = (),
     limit: int | None = None,
     skip: int = 0,
+    fields: Fields | None = None,
 ) -> list[Document]:
-    """Return the documents that match, in that order.
+    """Return the documents that match, in that order; where `fields` are given they may lack all others.
 
     PostgreSQL sorts; where documents hold objects or arrays at those paths, Python does.
     """
@@ -54,7 +56,7 @@ async def find(
         sql = f"SELECT body FROM {collection.table} WHERE {where}"
         if limit is not None or skip:
             sql = f"{sql}{_page(limit, skip)}"
-        return [decode(row[0]) for row in await session.fetch(sql, *query.parameters)]
+        return decode_all([row[0] for row in await session.fetch(sql, *query.parameters)], fields)
     return await _sorted(session, collection, query, order, limit, skip)
 
 

@@ -45,7 +45,7 @@ class _Json(StoredForm):
 
 
 _FORM = _Json(plain_below=math.inf)
-encode, decode = _FORM.encode, _FORM.decode
+encode, decode, decode_all = _FORM.encode, _FORM.decode, _FORM.decode_all
 
 
 def tag(value: Any) -> str | None:

@@ -9,14 +9,15 @@ from typing import Any
 import apsw
 
 from aats_core.query import Context, run_pipeline, sorted_by
-from aats_core.query.filters import Path
+from aats_core.query.filters import And, Path
+from aats_core.query.needs import Fields, fields_of_pipeline
 from aats_core.query.pipelines import Count, Group
 from aats_core.storage.groups import grouping_of
 from aats_core.storage.queries import Beginning, Order
 from aats_core.storage.stored_form import MARK
 from aats_core.store import Document
 from aats_store_sqlite.catalog import Collection
-from aats_store_sqlite.codec import ARRAY, OBJECT, STRING, decode
+from aats_store_sqlite.codec import ARRAY, OBJECT, STRING, decode, decode_all
 from aats_store_sqlite.grouping import grouped
 from aats_store_sqlite.keys import is_expressible, key_at, rest_at
 from aats_store_sqlite.queries import Query
@@ -41,15 +42,16 @@ def find(
     order: Order = (),
     limit: int | None = None,
     skip: int = 0,
+    fields: Fields | None = None,
 ) -> list[Document]:
-    """Return the documents that match, in that order.
+    """Return the documents that match, in that order; where `fields` are given they may lack all others.
 
     SQLite sorts by keys; where documents hold values whose order keys do not tell, they are sorted in Python.
     """
     if collection is None:
         return []
     if not order:
-        return _page(connection, collection, query, "", limit, skip)
+        return _page(connection, collection, query, "", limit, skip, fields)
     with snapshot(connection):
         by_key = _order_by(connection, collection, query, order)
         if by_key is not None:
@@ -77,10 +79,11 @@ def _page(
     order_by: str = "",
     limit: int | None = None,
     skip: int = 0,
+    fields: Fields | None = None,
 ) -> list[Document]:
     """Read to the end before anything can fail: a cursor left in the middle would keep the reader at its snapshot."""
     rows = _rows(connection, collection, query, order_by, limit, skip).fetchall()
-    return [decode(text) for (text,) in rows]
+    return decode_all([text for (text,) in rows], fields)
 
 
 def _rows(
@@ -113,7 +116,8 @@ def aggregate(
             groups = grouped(connection, collection, query, grouping)
             if groups is not None:
                 return run_pipeline(groups, rest[1:], context)
-        found = find(connection, collection, query, order=begin.order, limit=begin.limit, skip=begin.skip)
+        page: dict[str, Any] = {"order": begin.order, "limit": begin.limit, "skip": begin.skip}
+        found = find(connection, collection, query, **page, fields=fields_of_pipeline(And(()), rest))
         return run_pipeline(found, rest, context)
 
 
