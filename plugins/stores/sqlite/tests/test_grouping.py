@@ -94,6 +94,18 @@ def test_what_sql_can_add_up_is_not_read(open_store: Any, read: list[str], value
     asyncio.run(scenario())
 
 
+def test_what_others_wrote_in_other_json(open_store: Any) -> None:
+    async def scenario() -> None:
+        async with open_store() as store:
+            await records_of(store).insert("things", *({"_id": n, "k": "é", "n": 1} for n in range(3)))
+            table = store.native.execute("SELECT 'records_' || id FROM aats_collections").get
+            store.native.execute(f"UPDATE {table} SET doc = replace(doc, 'é', '\\u00e9') WHERE id = 1")
+            (group,) = await records_of(store).aggregate("things", [{"$group": {"_id": "$k", "n": {"$sum": "$n"}}}])
+            assert group == {"_id": "é", "n": 3}
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize(
     "name", ["a'b", "') FROM x --", 'a"b', "a\\b", "?1", ":n", "a b", "[0]", "\2", "\U0010ffffn5", "'||id||'"]
 )
