@@ -41,7 +41,7 @@ _SAMPLE = 10
 _SMALL_COLLECTION = 4 * 2**20
 """Bytes that are read at once: the server hands them over faster than a part of them at a time."""
 
-_PART = 250
+_PART = 500
 """Documents that are looked at together: of more, the first would have left the processor's cache."""
 
 _pack = msgspec.msgpack.Encoder().encode
