@@ -65,7 +65,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what asks for a server, so that nobody forgets to."""
     for item in items:
         starts_one = {"service", "own_service"} & set(getattr(item, "fixturenames", ()))
-        if starts_one and "faults" not in item.keywords:
+        if starts_one and item.get_closest_marker("faults") is None:
             item.add_marker(pytest.mark.integration)
 
 
