@@ -48,7 +48,7 @@ def scene(request: pytest.FixtureRequest, cluster: KafkaCluster, tmp_path: Path)
     first = cluster.nodes[1]
     with FaultProxy(first.behind, first.front) as unused:
         scene = Scene(BENCHES["kafka"], first, unused, tmp_path)
-        scene.section.update(servers=cluster.urls, replication_factor=3, timeout=20.0)
+        scene.section.update(servers=cluster.urls, replication_factor=3, timeout=20.0, session=10.0, heartbeat=1.0)
         try:
             yield scene
         finally:

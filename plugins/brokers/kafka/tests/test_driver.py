@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -136,6 +137,48 @@ def test_a_client_leaves_no_connection_open(
             proxy.inject(Fault.NONE)
         assert created
         assert [socket for socket in created if socket.fileno() >= 0] == []
+
+    asyncio.run(main())
+
+
+def test_no_node_waits_for_another_that_has_died_without_a_word(server: KafkaServer) -> None:
+    async def main() -> None:
+        silent = socket.create_server(("127.0.0.1", 0))  # it takes connections, and nobody ever answers on them
+        dead = silent.getsockname()[1]
+        client = Client(settings(server), 30.0)
+        await client.bootstrap()
+        live = client.cluster.broker_metadata(NODE)
+        nodes = {NODE: live, 2: live._replace(nodeId=2, port=dead)}
+        client.cluster.broker_metadata = nodes.get
+        try:
+            lost = asyncio.create_task(client.ready(2))
+            taken, _ = await asyncio.to_thread(silent.accept)
+            with taken:
+                assert await client.ready(NODE)
+                assert not lost.done()
+                lost.cancel()
+                await asyncio.wait({lost})
+        finally:
+            await client.close()
+            silent.close()
+
+    asyncio.run(main())
+
+
+def test_a_connection_without_an_answer_in_time_is_given_up_for_a_new_one(proxy: FaultProxy) -> None:
+    async def main() -> None:
+        driver = Driver(KafkaSettings(servers=[f"127.0.0.1:{proxy.port}"], **QUICK))
+        await driver.open()
+        try:
+            await driver.send(NODE, MetadataRequest([]), "metadata")
+            proxy.inject(Fault.STALL)
+            with pytest.raises(BrokerUnavailable, match="TimeoutError"):
+                await driver.send(NODE, MetadataRequest([]), "metadata", within=0.1)
+            proxy.inject(Fault.NONE)
+            await driver.send(NODE, MetadataRequest([]), "metadata")
+        finally:
+            proxy.inject(Fault.NONE)
+            await driver.close()
 
     asyncio.run(main())
 

@@ -80,16 +80,18 @@ _AWAY = (errors.KafkaConnectionError, errors.KafkaTimeoutError, errors.NodeNotRe
 class Driver:
     """One client with connections of its own: one to each node for plain requests, one for those of groups."""
 
-    def __init__(self, settings: KafkaSettings, outage: Outage | None = None, *, timeout: float | None = None) -> None:
+    def __init__(self, settings: KafkaSettings, *, timeout: float | None = None) -> None:
         self._settings = settings
-        self._outage = outage or Outage()
+        self._outage = Outage()
         self._timeout = timeout or settings.timeout
         self._client: Any = None
         self._coordinators: dict[str, int] = {}
 
     def sibling(self, *, timeout: float | None = None) -> Driver:
-        """Return another client, unconnected, with which this one shares what it says of outages."""
-        return Driver(self._settings, self._outage, timeout=timeout)
+        """Return another client, unconnected, which shares what this one knows of coordinators and says of outages."""
+        other = Driver(self._settings, timeout=timeout)
+        other._outage, other._coordinators = self._outage, self._coordinators
+        return other
 
     @property
     def cluster(self) -> Any:
@@ -147,14 +149,16 @@ class Driver:
         """Return how many partitions a topic has; 0 where it is not known."""
         return len(self.cluster.partitions_for_topic(topic) or ())
 
-    async def send(self, node: int, request: Any, what: str, *, group: bool = False) -> Any:
-        """Send a request to a node and return the answer."""
+    async def send(
+        self, node: int, request: Any, what: str, *, group: bool = False, within: float | None = None
+    ) -> Any:
+        """Send a request to a node and return the answer; hang up where none comes `within` so many seconds."""
         connection = ConnectionGroup.COORDINATION if group else ConnectionGroup.DEFAULT
         if self._client is None:
             raise BrokerUnavailable(f"{what}: the connection is closed")
         try:
             with translated(what):
-                answer = await self._client.send(node, request, group=connection)
+                answer = await self._client.ask(node, request, connection, within)
         except KeyError as error:  # it closes a connection after a timeout, which somebody else has replaced
             raise BrokerUnavailable(f"{what}: no answer from node {node}") from error
         except BrokerUnavailable as error:
@@ -164,7 +168,7 @@ class Driver:
         self._outage.answered(node)
         return answer
 
-    async def ask_coordinator(self, group: str, request: Any, what: str) -> Any:
+    async def ask_coordinator(self, group: str, request: Any, what: str, *, within: float | None = None) -> Any:
         """Send a request to the coordinator of a group, looking it up where it is not known."""
         node = self._coordinators.get(group)
         if node is None:
@@ -174,7 +178,7 @@ class Driver:
                 node = await self._client.coordinator_lookup(CoordinationType.GROUP, group)
             self._coordinators[group] = node
         try:
-            return await self.send(node, request, what, group=True)
+            return await self.send(node, request, what, group=True, within=within)
         except BrokerUnavailable:
             self.forget_coordinator(group)
             raise
@@ -255,7 +259,7 @@ class Driver:
         for place, position in positions.items():
             topics.setdefault(place.topic, []).append((place.partition, position, FETCH_BYTES))
         request = FetchRequest(int(wait * 1000), 1, 16 * FETCH_BYTES, 0, list(topics.items()))
-        answer = await self.send(node, request, "fetch")
+        answer = await self.send(node, request, "fetch", within=wait + self._settings.timeout)
         found = {}
         for topic, partitions in answer.topics:
             for partition, code, end, *_, data in partitions:

@@ -24,7 +24,7 @@ from aats_broker_kafka.assignment import (
 )
 from aats_broker_kafka.driver import BACKOFF, Driver, Refused, TopicPartition, translated
 from aats_broker_kafka.settings import KafkaSettings
-from aats_core.errors import BrokerError
+from aats_core.errors import BrokerError, BrokerUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -210,7 +210,10 @@ class Membership:
         self.settled.set()
 
     async def _beat(self) -> None:
-        """Give signs of life until the group has to be joined again."""
+        """Give signs of life until the group has to be joined again.
+
+        They take the way of joins, where no commit is before them that waits for a replica which has died.
+        """
         look = time.monotonic() + LOOK
         while True:
             try:
@@ -219,24 +222,38 @@ class Membership:
                 return
             except TimeoutError:
                 pass
-            sent = time.monotonic()
-            request = HeartbeatRequest(self._group, self._generation, self._member)
-            try:
-                answer = await self._plain.ask_coordinator(self._group, request, "heartbeat")
-            except Refused:
-                raise
-            except BrokerError:
-                continue
-            if answer.error_code in _AGAIN:
-                self._proved = sent
+            if await self._beat_once():
                 return
-            self._check(answer.error_code, "heartbeat")
-            self._proved = sent
             if time.monotonic() > look:
                 look = time.monotonic() + LOOK
-                await self._plain.refresh()
-                if self._leads and await self._owner.places() != self._known:
+                if await self._has_more():
                     return
+
+    async def _beat_once(self) -> bool:
+        """Give a sign of life, and tell whether the group is being shared out anew."""
+        sent = time.monotonic()
+        request = HeartbeatRequest(self._group, self._generation, self._member)
+        try:
+            answer = await self._joining.ask_coordinator(
+                self._group, request, "heartbeat", within=self._settings.session / 2
+            )
+        except BrokerUnavailable:
+            return False
+        if answer.error_code in _MOVED:  # to a node that knows the group's members, or will
+            self._plain.forget_coordinator(self._group)
+            return False
+        if answer.error_code not in _AGAIN:
+            self._check(answer.error_code, "heartbeat")
+        self._proved = sent
+        return answer.error_code in _AGAIN
+
+    async def _has_more(self) -> bool:
+        """Tell whether there are partitions that were not there when this member shared all out."""
+        try:
+            await self._plain.refresh()
+            return self._leads and await self._owner.places() != self._known
+        except BrokerUnavailable:
+            return False
 
     def _check(self, code: int, what: str) -> None:
         if code:
@@ -247,7 +264,6 @@ class Membership:
             self._expelled()
         elif error.code in _MOVED:
             self._plain.forget_coordinator(self._group)
-            self._joining.forget_coordinator(self._group)
         elif error.code not in _AGAIN:
             log.error("%s", error)
 

@@ -16,7 +16,7 @@ from aats_core.errors import BrokerUnavailable
 
 
 class Start(NamedTuple):
-    """Where a group goes on in a partition, what is noted there, and where the partition ends now."""
+    """Where a group goes on in a partition, what is noted there, and where the partition ends now, as far as known."""
 
     offset: int
     note: str
@@ -48,12 +48,15 @@ async def committed(
 async def starts(driver: Driver, group: str, places: set[TopicPartition]) -> dict[TopicPartition, Start]:
     """Return where a group goes on: from the first message where a partition is younger than the group."""
     stored = await committed(driver, group, places)
-    ends = await driver.offsets(places, LATEST)
     begins = await driver.offsets([place for place in places if place not in stored], EARLIEST)
+    try:
+        ends = await driver.offsets(places, LATEST)
+    except BrokerUnavailable:  # a leader has died; that is no reason to share everything out once more
+        ends = {}
     found = {}
     for place in places:
         offset, note = stored.get(place) or (begins[place], "")
-        found[place] = Start(offset, note, ends[place])
+        found[place] = Start(offset, note, ends.get(place, offset))
     return found
 
 
