@@ -95,6 +95,8 @@ class KafkaServer(Service):
             "group.initial.rebalance.delay.ms": 0,
             "group.coordinator.append.linger.ms": 0,
             "group.min.session.timeout.ms": 500,
+            "controller.quorum.fetch.timeout.ms": 1000,
+            "controller.quorum.election.timeout.ms": 500,
             "log.index.size.max.bytes": 65536,
             "num.network.threads": 2,
             "num.io.threads": 4,
