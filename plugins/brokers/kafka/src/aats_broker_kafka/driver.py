@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import socket
 from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 from aiokafka import errors
 from aiokafka.client import ConnectionGroup, CoordinationType
+from aiokafka.conn import CloseReason
 from aiokafka.protocol.admin import CreateTopicsRequest
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.offset import OffsetRequest
@@ -197,10 +199,16 @@ class Driver:
             if connection is None or connection._requests:  # noqa: SLF001
                 raise BrokerUnavailable(f"{what}: the connection to the coordinator is busy")
             answer: asyncio.Future[Any] = asyncio.ensure_future(connection.send(request))
+            answer.add_done_callback(functools.partial(self._told, group, connection))
             if connection._writer.transport.get_write_buffer_size():  # noqa: SLF001
-                answer.add_done_callback(_seen)
                 raise BrokerUnavailable(f"{what}: the connection is slow")
         return answer
+
+    def _told(self, group: str, connection: Any, answer: asyncio.Future[Any]) -> None:
+        """Hang up on a coordinator that did not answer, whether or not somebody waits for that."""
+        if not answer.cancelled() and answer.exception() is not None:
+            self.forget_coordinator(group)
+            connection.close(reason=CloseReason.CONNECTION_TIMEOUT)
 
     def forget_coordinator(self, group: str) -> None:
         """Look the coordinator of a group up again next time."""
@@ -277,12 +285,6 @@ def _unreachable(server: str) -> str:
             return ""
     except OSError as error:
         return f"{server}: {error}"
-
-
-def _seen(answer: asyncio.Future[Any]) -> None:
-    """Look at the outcome of what nobody waits for."""
-    if not answer.cancelled():
-        answer.exception()
 
 
 def _records(place: TopicPartition, data: bytes, position: int) -> tuple[list[Record], int]:
