@@ -25,14 +25,15 @@ class Reader:
         self._take = take
         self._positions: dict[TopicPartition, int] = {}
         self._busy: dict[int, asyncio.Task[None]] = {}
-        self._changed = asyncio.Event()
+        self._learning: asyncio.Task[None] | None = None
+        self._running = self._woken = False
         self.paused = False
         """Whether it asks for no more."""
 
     def add(self, place: TopicPartition, position: int) -> None:
         """Begin to read a partition."""
         self._positions[place] = position
-        self._changed.set()
+        self._wake()
 
     def remove(self, place: TopicPartition) -> None:
         """Read a partition no longer."""
@@ -40,44 +41,58 @@ class Reader:
 
     def pause(self, *, paused: bool) -> None:
         """Begin or cease to ask for more."""
-        if self.paused != paused:
-            self.paused = paused
-            self._changed.set()
+        self.paused = paused
+        self._wake()
 
     async def run(self) -> None:
         """Read until cancelled."""
+        self._running = True
+        self._look()
         try:
-            while True:
-                self._changed.clear()
-                leaderless = False if self.paused else self._ask()
-                changed = asyncio.ensure_future(self._changed.wait())
-                try:
-                    waiting = {changed, *self._busy.values()}
-                    timeout = BACKOFF if leaderless else None
-                    await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    changed.cancel()
-                if leaderless:
-                    await self._learn()
-                self._busy = {node: task for node, task in self._busy.items() if not task.done()}
+            await asyncio.get_running_loop().create_future()
         finally:
-            for task in self._busy.values():
+            self._running = False
+            tasks = [*self._busy.values(), *([self._learning] if self._learning else [])]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*self._busy.values(), return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _ask(self) -> bool:
-        """Ask every node that is not being asked, and tell whether a partition has no leader."""
-        leaderless = False
+    def _wake(self) -> None:
+        """Look once all that is ready to run has had its turn, so that one request asks for all that was added."""
+        if not self._woken:
+            self._woken = True
+            asyncio.get_running_loop().call_soon(self._look)
+
+    def _look(self) -> None:
+        """Ask every node that is not being asked, and learn of the leaders of partitions that have none."""
+        self._woken = False
+        if self.paused or not self._running:
+            return
         by_node: dict[int, dict[TopicPartition, int]] = {}
         for place, position in self._positions.items():
             node = self._driver.leader(place)
             if node is None:
-                leaderless = True
+                if self._learning is None:
+                    self._learning = asyncio.create_task(self._find_leaders())
             elif node not in self._busy:
                 by_node.setdefault(node, {})[place] = position
         for node, positions in by_node.items():
-            self._busy[node] = asyncio.create_task(self._fetch(node, positions))
-        return leaderless
+            self._busy[node] = asyncio.create_task(self._read(node, positions))
+
+    async def _read(self, node: int, positions: dict[TopicPartition, int]) -> None:
+        try:
+            await self._fetch(node, positions)
+        finally:
+            del self._busy[node]
+            self._look()
+
+    async def _find_leaders(self) -> None:
+        try:
+            await asyncio.sleep(BACKOFF)
+            await self._learn()
+        finally:
+            self._learning = None
+            self._look()
 
     async def _fetch(self, node: int, positions: dict[TopicPartition, int]) -> None:
         try:
