@@ -14,6 +14,7 @@ from aiokafka import errors
 from aiokafka.client import ConnectionGroup, CoordinationType
 from aiokafka.conn import CloseReason
 from aiokafka.protocol.admin import CreateTopicsRequest
+from aiokafka.protocol.coordination import FindCoordinatorRequest
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.record.memory_records import MemoryRecords
@@ -174,16 +175,22 @@ class Driver:
         """Send a request to the coordinator of a group, looking it up where it is not known."""
         node = self._coordinators.get(group)
         if node is None:
-            if self._client is None:
-                raise BrokerUnavailable(f"{what}: the connection is closed")
-            with translated(what):
-                node = await self._client.coordinator_lookup(CoordinationType.GROUP, group)
-            self._coordinators[group] = node
+            node = self._coordinators[group] = await self._find_coordinator(group, what, within)
         try:
             return await self.send(node, request, what, group=True, within=within)
         except BrokerUnavailable:
             self.forget_coordinator(group)
             raise
+
+    async def _find_coordinator(self, group: str, what: str, within: float | None) -> int:
+        if self._client is None:
+            raise BrokerUnavailable(f"{what}: the connection is closed")
+        node = self._client.get_random_node()
+        answer = await self.send(node, FindCoordinatorRequest(group, CoordinationType.GROUP), what, within=within)
+        if answer.error_code:
+            raise _refusal(answer.error_code, what)
+        found: int = answer.coordinator_id
+        return found
 
     async def tell_coordinator(self, group: str, request: Any, what: str) -> Awaitable[Any]:
         """Hand a request to the operating system, which sends it even if this process dies; return its answer to be.
