@@ -5,17 +5,28 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 from uuid import uuid4
 
 from aats_core.message import Message
 from tests.services import RabbitServer
 from tests.services.brokers import BENCHES, make_broker
 
-Received = Callable[[bytes], None]
 Publish = Callable[[bytes], Awaitable[object]]
-Way = Callable[[str, Received], Any]
-"""Opens a way through a server: an async context manager that yields how to publish, and calls back what came."""
+
+
+class Sink(Protocol):
+    """What is told of each message."""
+
+    def received(self, data: bytes) -> None:
+        """Its handler begins."""
+
+    def settled(self, data: bytes) -> None:
+        """It is acknowledged; with a framework that does so afterwards, its handler ends."""
+
+
+Way = Callable[[str, Sink], Any]
+"""Opens a way through a server: an async context manager that yields how to publish, and tells what came."""
 
 PREFETCH = 100
 
@@ -36,13 +47,15 @@ def aats(name: str) -> Way:
     """Return the way through one of our brokers: every publish and every ack awaits its own confirmation."""
 
     @asynccontextmanager
-    async def way(url: str, received: Received) -> AsyncIterator[Publish]:
+    async def way(url: str, sink: Sink) -> AsyncIterator[Publish]:
         broker, topic = make_broker(BENCHES[name].section(url)), f"bench.t{uuid4().hex}"
         await broker.connect()
 
         async def handle(delivery: Any) -> None:
+            data = delivery.message.read(str).encode()
+            sink.received(data)
             await delivery.ack()
-            received(delivery.message.read(str).encode())
+            sink.settled(data)
 
         async def consume(subscription: Any) -> None:
             async with asyncio.TaskGroup() as group:
@@ -57,7 +70,7 @@ def aats(name: str) -> Way:
 
 
 @asynccontextmanager
-async def redis_calls(url: str, received: Received) -> AsyncIterator[Publish]:
+async def redis_calls(url: str, sink: Sink) -> AsyncIterator[Publish]:
     """Redis Streams by redis-py, a command a call."""
     from redis.asyncio import Redis
 
@@ -68,15 +81,16 @@ async def redis_calls(url: str, received: Received) -> AsyncIterator[Publish]:
         while True:
             for _, entries in await client.xreadgroup("g", "c", {stream: ">"}, count=PREFETCH, block=1000):
                 for entry, fields in entries:
+                    sink.received(fields[b"d"])
                     await client.xack(stream, "g", entry)
-                    received(fields[b"d"])
+                    sink.settled(fields[b"d"])
 
     async with client, running(consume()):
         yield lambda data: client.xadd(stream, {"d": data})
 
 
 @asynccontextmanager
-async def redis_pipelined(url: str, received: Received) -> AsyncIterator[Publish]:
+async def redis_pipelined(url: str, sink: Sink) -> AsyncIterator[Publish]:
     """Redis Streams by redis-py, what is asked for in one turn of the event loop in one pipeline."""
     from redis.asyncio import Redis
 
@@ -94,9 +108,11 @@ async def redis_pipelined(url: str, received: Received) -> AsyncIterator[Publish
     async def consume() -> None:
         while True:
             for _, entries in await client.xreadgroup("g", "c", {stream: ">"}, count=PREFETCH, block=1000):
+                for _, fields in entries:
+                    sink.received(fields[b"d"])
                 await client.xack(stream, "g", *(entry for entry, _ in entries))
                 for _, fields in entries:
-                    received(fields[b"d"])
+                    sink.settled(fields[b"d"])
 
     batcher: Batcher[bytes, Any] = Batcher(send)
     async with client, running(consume()):
@@ -104,7 +120,7 @@ async def redis_pipelined(url: str, received: Received) -> AsyncIterator[Publish
 
 
 @asynccontextmanager
-async def nats_calls(url: str, received: Received) -> AsyncIterator[Publish]:
+async def nats_calls(url: str, sink: Sink) -> AsyncIterator[Publish]:
     """JetStream by nats-py: a durable pull consumer."""
     import nats
 
@@ -120,8 +136,9 @@ async def nats_calls(url: str, received: Received) -> AsyncIterator[Publish]:
             except TimeoutError:
                 continue
             for message in messages:
+                sink.received(message.data)
                 await message.ack()
-                received(message.data)
+                sink.settled(message.data)
 
     async with running(consume()):
         yield lambda data: stream.publish(name, data)
@@ -134,7 +151,7 @@ def rabbitmq_url(url: str) -> str:
 
 
 @asynccontextmanager
-async def rabbitmq_calls(url: str, received: Received) -> AsyncIterator[Publish]:
+async def rabbitmq_calls(url: str, sink: Sink) -> AsyncIterator[Publish]:
     """A quorum queue by aio-pika, with publisher confirms."""
     import aio_pika
 
@@ -144,8 +161,9 @@ async def rabbitmq_calls(url: str, received: Received) -> AsyncIterator[Publish]
     queue = await channel.declare_queue(name, durable=True, arguments={"x-queue-type": "quorum"})
 
     async def handle(message: Any) -> None:
+        sink.received(message.body)
         await message.ack()
-        received(message.body)
+        sink.settled(message.body)
 
     await queue.consume(handle)
     mode = aio_pika.DeliveryMode.PERSISTENT
@@ -175,7 +193,7 @@ async def kafka_clients(url: str) -> AsyncIterator[tuple[Any, Any, str]]:
 
 
 @asynccontextmanager
-async def kafka_calls(url: str, received: Received) -> AsyncIterator[Publish]:
+async def kafka_calls(url: str, sink: Sink) -> AsyncIterator[Publish]:
     """A topic by aiokafka, a batch at a time: one commit for all of it.
 
     No message has a task or a confirmation of its own, so this is less than what is measured of ours.
@@ -184,18 +202,20 @@ async def kafka_calls(url: str, received: Received) -> AsyncIterator[Publish]:
     async def consume(consumer: Any) -> None:
         while True:
             batches = await consumer.getmany(timeout_ms=1000, max_records=PREFETCH)
+            found = [record.value for records in batches.values() for record in records]
+            for value in found:
+                sink.received(value)
             if batches:
                 await consumer.commit()
-            for records in batches.values():
-                for record in records:
-                    received(record.value)
+            for value in found:
+                sink.settled(value)
 
     async with kafka_clients(url) as (producer, consumer, topic), running(consume(consumer)):
         yield lambda data: producer.send_and_wait(topic, data)
 
 
 @asynccontextmanager
-async def kafka_each(url: str, received: Received) -> AsyncIterator[Publish]:
+async def kafka_each(url: str, sink: Sink) -> AsyncIterator[Publish]:
     """A topic by aiokafka, each message handled by a task of its own, which awaits a commit that covers it.
 
     This is how one works with ours. But the commit covers earlier messages that are in hand still, which a crash loses;
@@ -214,8 +234,9 @@ async def kafka_each(url: str, received: Received) -> AsyncIterator[Publish]:
         batcher: Batcher[Any, None] = Batcher(commit)
 
         async def handle(record: Any) -> None:
+            sink.received(record.value)
             await batcher.do(record)
-            received(record.value)
+            sink.settled(record.value)
 
         async def consume() -> None:
             async with asyncio.TaskGroup() as group:
@@ -240,7 +261,7 @@ async def create_topic(servers: str, topic: str) -> None:
 
 
 @asynccontextmanager
-async def redis_faststream(url: str, received: Received) -> AsyncIterator[Publish]:
+async def redis_faststream(url: str, sink: Sink) -> AsyncIterator[Publish]:
     """Redis Streams by FastStream."""
     from faststream.redis import RedisBroker, StreamSub
 
@@ -248,7 +269,8 @@ async def redis_faststream(url: str, received: Received) -> AsyncIterator[Publis
 
     @broker.subscriber(stream=StreamSub(stream, group="g", consumer="c", last_id=">", max_records=PREFETCH))
     async def handle(data: bytes) -> None:
-        received(data)
+        sink.received(data)
+        sink.settled(data)
 
     async with broker:
         await broker.start()
@@ -256,7 +278,7 @@ async def redis_faststream(url: str, received: Received) -> AsyncIterator[Publis
 
 
 @asynccontextmanager
-async def nats_faststream(url: str, received: Received) -> AsyncIterator[Publish]:
+async def nats_faststream(url: str, sink: Sink) -> AsyncIterator[Publish]:
     """JetStream by FastStream."""
     from faststream.nats import JStream, NatsBroker, PullSub
 
@@ -264,7 +286,8 @@ async def nats_faststream(url: str, received: Received) -> AsyncIterator[Publish
 
     @broker.subscriber(name, stream=JStream(name), durable="g", pull_sub=PullSub(batch_size=PREFETCH))
     async def handle(data: bytes) -> None:
-        received(data)
+        sink.received(data)
+        sink.settled(data)
 
     async with broker:
         await broker.start()
@@ -272,7 +295,7 @@ async def nats_faststream(url: str, received: Received) -> AsyncIterator[Publish
 
 
 @asynccontextmanager
-async def rabbitmq_faststream(url: str, received: Received) -> AsyncIterator[Publish]:
+async def rabbitmq_faststream(url: str, sink: Sink) -> AsyncIterator[Publish]:
     """A quorum queue by FastStream."""
     from faststream.rabbit import Channel, QueueType, RabbitBroker, RabbitQueue
 
@@ -281,7 +304,8 @@ async def rabbitmq_faststream(url: str, received: Received) -> AsyncIterator[Pub
 
     @broker.subscriber(queue)
     async def handle(data: bytes) -> None:
-        received(data)
+        sink.received(data)
+        sink.settled(data)
 
     async with broker:
         await broker.start()
@@ -289,7 +313,7 @@ async def rabbitmq_faststream(url: str, received: Received) -> AsyncIterator[Pub
 
 
 @asynccontextmanager
-async def kafka_faststream(url: str, received: Received) -> AsyncIterator[Publish]:
+async def kafka_faststream(url: str, sink: Sink) -> AsyncIterator[Publish]:
     """A topic by FastStream."""
     from faststream import AckPolicy
     from faststream.kafka import KafkaBroker
@@ -298,7 +322,8 @@ async def kafka_faststream(url: str, received: Received) -> AsyncIterator[Publis
 
     @broker.subscriber(topic, group_id=topic, auto_offset_reset="latest", ack_policy=AckPolicy.ACK)
     async def handle(data: bytes) -> None:
-        received(data)
+        sink.received(data)
+        sink.settled(data)
 
     await create_topic(url.removeprefix("kafka://"), topic)
     async with broker:

@@ -8,14 +8,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
-from broker_peers import PREFETCH, Publish, Received, Way, create_topic, rabbitmq_url, running
+from broker_peers import PREFETCH, Publish, Sink, Way, create_topic, rabbitmq_url, running
 
 
 def taskiq(make: Callable[[str, str], Awaitable[Any]], settle: float = 0.5) -> Way:
     """Return the way through a broker of Taskiq, made for an address and a name that nobody else uses."""
 
     @asynccontextmanager
-    async def way(url: str, received: Received) -> AsyncIterator[Publish]:
+    async def way(url: str, sink: Sink) -> AsyncIterator[Publish]:
         from taskiq.api import run_receiver_task
 
         name = f"q{uuid4().hex}"
@@ -23,7 +23,8 @@ def taskiq(make: Callable[[str, str], Awaitable[Any]], settle: float = 0.5) -> W
 
         @broker.task(task_name=name)  # type: ignore[untyped-decorator] # whichever broker it is
         async def handle(data: str) -> None:
-            received(data.encode())
+            sink.received(data.encode())
+            sink.settled(data.encode())
 
         broker.is_worker_process = True
         await broker.startup()
