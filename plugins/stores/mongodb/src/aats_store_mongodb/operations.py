@@ -10,6 +10,8 @@ from aats_core.query import parse_pipeline
 from aats_core.store import Document, Filter, Records, UpdateResult
 from aats_store_mongodb import wire
 from aats_store_mongodb.database import Database
+from aats_store_mongodb.failures import translated
+from aats_store_mongodb.inserting import New
 from aats_store_mongodb.queries import (
     checked_filter,
     checked_options,
@@ -42,19 +44,23 @@ class Operations(Records):
 
     async def insert(self, collection: str, *documents: Document) -> list[Any]:
         """Write new documents, all or none, and return their ids."""
-        target, sent = self._database.collection(collection), [complete(document) for document in documents]
-        await self._database.validators.check(collection, sent)
+        target = self._database.collection(collection)
+        if len(documents) == 1:
+            sent = complete(documents[0])
+            await self._database.validators.check(collection, [sent])
+            await self._add(collection, lambda session: target.insert_one(sent, session=session), single=True)
+            return [sent["_id"]]
+        if not documents:
+            return []
+        with translated(collection, writing=True):
+            new = New(documents)
+        await self._database.validators.check(collection, new.documents)
+        await self._add(collection, lambda session: new.send(target, session), single=False)
+        return new.ids
 
-        async def work(session: Any) -> None:
-            if len(sent) == 1:
-                await target.insert_one(sent[0], session=session)
-            else:
-                await target.insert_many(sent, session=session)
-
-        if sent:
-            with self._database.call(collection, {"insert": target.name}, writing=True):
-                await self._change(collection, work, single=len(sent) == 1)
-        return [document["_id"] for document in sent]
+    async def _add(self, collection: str, work: Callable[[Any], Awaitable[object]], *, single: bool) -> None:
+        with self._database.call(collection, {"insert": self._database.full_name(collection)}, writing=True):
+            await self._change(collection, work, single=single)
 
     async def find(
         self,
