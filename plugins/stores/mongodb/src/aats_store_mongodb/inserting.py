@@ -5,9 +5,10 @@ The driver's `insert_many` keeps no document as it was, and takes longer for its
 
 from __future__ import annotations
 
-import marshal
+import pickle
 from collections.abc import Iterator, Sequence
-from typing import Any
+from io import BytesIO
+from typing import Any, NoReturn
 
 import bson
 from bson.errors import BSONError
@@ -20,9 +21,10 @@ from aats_core.store import Document
 from aats_store_mongodb.queries import complete
 from aats_store_mongodb.wire import CODEC
 
+_MOST = 100_000
+"""Documents in a command, of which the server takes no more."""
 _LARGEST = 16 * 1024 * 1024
-_MOST, _MOST_BYTES = 100_000, 32 * 1024 * 1024
-"""Documents in a command, and bytes of them: fewer than the server takes, which is 48 MB with all else."""
+"""Bytes of a document, and of all documents in a command, of which the driver sends little more."""
 
 _AROUND = 7
 """Bytes of an object, or of an array, beside what it holds."""
@@ -41,6 +43,23 @@ class Body(RawBSONDocument):
 
 _BODIES = CODEC.with_options(document_class=Body)
 _ALL = "all"
+
+
+class _Found(Exception):
+    """There is an object of a type that is not built in, perhaps of one derived from those."""
+
+
+class _Look(pickle.Pickler):
+    """Looks for such objects, which a pickler asks about, and sooner than any loop would find them."""
+
+    def reducer_override(self, _: object) -> NoReturn:
+        raise _Found
+
+
+def _look(documents: Sequence[Document]) -> None:
+    look = _Look(BytesIO())
+    look.fast = True  # it remembers none
+    look.dump(documents)
 
 
 class New:
@@ -64,14 +83,13 @@ class New:
     def _plain(self) -> list[Body] | None:
         """Return them as they are sent; None where one may hold what has another form there, or is no value.
 
-        To look at each value would take longer than all the rest. `marshal` takes the built-in types and none that is
-        derived from them; those of them that are no values the encoder for BSON refuses.
+        Of the built-in types the encoder for BSON refuses those that are no values; all others have to be found.
         """
         self.documents = [each if "_id" in each else {"_id": new_id(), **each} for each in self.documents]
         try:
-            marshal.dumps(self.documents)
+            _look(self.documents)
             bodies = _encoded(self.documents)
-        except (ValueError, OverflowError, RecursionError, BSONError):
+        except (_Found, ValueError, OverflowError, RecursionError, BSONError):
             return None
         for document, body in zip(self.documents, bodies, strict=True):
             if len(body.raw) > _AROUND * MAX_DEPTH and _is_perhaps_deep(bytes(body.raw)):
@@ -92,7 +110,7 @@ class New:
             length = len(body.raw)
             if length > _LARGEST:
                 raise DocumentTooLarge(f"it has {length} bytes")
-            if size + length > _MOST_BYTES or number - begin == _MOST:
+            if size + length > _LARGEST or number - begin == _MOST:
                 yield self._bodies[begin:number]
                 begin, size = number, 0
             size += length
