@@ -16,8 +16,9 @@ from beanie import Document as BeanieDocument
 from beanie import init_beanie
 from neo4j import AsyncGraphDatabase, RoutingControl
 from pymongo import AsyncMongoClient
+from pymongo.asynchronous.collection import AsyncCollection
 from redis.asyncio import Redis
-from store_peers import BULK, NAME, PIPELINE, Calls, Row
+from store_peers import BULK, NAME, PIPELINE, Calls, Row, Way
 
 from tests.services.neo4j import PASSWORD, USER
 
@@ -27,26 +28,40 @@ _SAFE: dict[str, Any] = {"w": "majority", "journal": True, "readConcernLevel": "
 # Drivers
 
 
-@asynccontextmanager
-async def with_pymongo(url: str) -> AsyncIterator[Calls]:
-    """Keep documents with a majority's confirmation, read what a majority has, and wait for neither for ever."""
-    client: AsyncMongoClient[Row] = AsyncMongoClient(url, **_SAFE)
-    things = client[f"b{uuid4().hex[:8]}"][NAME]
-    await things.create_index("group")
+def with_pymongo(*, atomic: bool) -> Way:
+    """Return the way through PyMongo, with a majority's confirmation of what is written, and of what is read.
 
-    async def aggregate() -> list[Any]:
-        return await (await things.aggregate(PIPELINE)).to_list(None)
+    Of many documents it inserts all or none, as our store does, which takes a transaction; or each on its own.
+    """
 
-    yield Calls(
-        lambda row: things.insert_one(dict(row)),
-        lambda rows: things.insert_many(rows),
-        lambda rows: things.database[BULK].insert_many(rows),
-        lambda key: things.find_one({"_id": key}),
-        lambda group: things.find({"group": group}).to_list(None),
-        aggregate,
-    )
-    await client.drop_database(things.database.name)
-    await client.close()
+    @asynccontextmanager
+    async def way(url: str) -> AsyncIterator[Calls]:
+        client: AsyncMongoClient[Row] = AsyncMongoClient(url, **_SAFE)
+        things = client[f"b{uuid4().hex[:8]}"][NAME]
+        await things.create_index("group")
+
+        def into(collection: AsyncCollection[Row]) -> Callable[[list[Row]], Awaitable[object]]:
+            async def insert_all(rows: list[Row]) -> None:
+                async with client.start_session() as session, await session.start_transaction():
+                    await collection.insert_many(rows, session=session)
+
+            return insert_all if atomic else collection.insert_many
+
+        async def aggregate() -> list[Any]:
+            return await (await things.aggregate(PIPELINE)).to_list(None)
+
+        yield Calls(
+            lambda row: things.insert_one(dict(row)),
+            into(things),
+            into(things.database[BULK]),
+            lambda key: things.find_one({"_id": key}),
+            lambda group: things.find({"group": group}).to_list(None),
+            aggregate,
+        )
+        await client.drop_database(things.database.name)
+        await client.close()
+
+    return way
 
 
 @asynccontextmanager

@@ -75,7 +75,12 @@ STORES = {
     ),
     "mongodb": Bench(
         MongoServer,
-        {"aats": aats(MongoStore, lambda url: {"url": url}), "PyMongo": with_pymongo, "Beanie": with_beanie},
+        {
+            "aats": aats(MongoStore, lambda url: {"url": url}),
+            "PyMongo": with_pymongo(atomic=True),
+            "Beanie": with_beanie,
+            "PyMongo, not atomic": with_pymongo(atomic=False),
+        },
         "<= 1.2",
     ),
     "neo4j": Bench(
