@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from neo4j.exceptions import ConstraintError
 
@@ -16,17 +16,15 @@ from aats_core.storage.evaluated.codec import decode
 from aats_core.storage.evaluated.keys import claims_of
 from aats_core.store import Document
 from aats_store_neo4j.catalog import Collection
+from aats_store_neo4j.columns import Insert, inserts
 from aats_store_neo4j.layout import CLAIM, COLLECTION, DOCUMENT
 from aats_store_neo4j.native import native_values
 from aats_store_neo4j.sessions import Sessions, Transaction
 
 _HOLDS = "AATS_HOLDS"
 _LONGEST_KEY = 1000
-_MOST, _MOST_NEW = 2000, 10_000
-"""Documents that one statement writes, and new ones that one makes."""
-
-_ALIKE = 100
-"""New documents with the same properties for which it is worth that the server plans a statement of their own."""
+_MOST = 2000
+"""Documents that one statement changes."""
 
 _CURRENT = (
     f"OPTIONAL MATCH (c:{COLLECTION} {{`aats:key`: $key}})"
@@ -174,56 +172,36 @@ async def _write(transaction: Transaction, collection: Collection, rows: Sequenc
     await _each(transaction, _DELETE, gone)
     await _each(transaction, _put(collection), [row.values for row in kept])
     try:
-        for create, values in _inserts(collection, new):
-            await transaction.run(f"UNWIND $rows AS row {create}", rows=values)
+        for insert in _inserts(collection, new):
+            await transaction.run(insert.cypher, **insert.parameters)
     except ConstraintError as error:
         raise _Taken from error
     await _claim(transaction, collection, [*kept, *new])
 
 
-_Insert: TypeAlias = tuple[str, Sequence[Any]]
-"""What makes a node of each `row` in Cypher, and the rows."""
-
-
-def _alone(commit: Commit, rows: Mapping[str, Sequence[_Row]]) -> tuple[Collection, _Insert] | None:
+def _alone(commit: Commit, rows: Mapping[str, Sequence[_Row]]) -> tuple[Collection, Insert] | None:
     """Return the collection and the insert that are all of a commit; None where there is more to it."""
     each = [row for rows_of_one in rows.values() for row in rows_of_one]
     if len(commit.collections) != 1 or not each or any(row.claims or not row.is_new for row in each):
         return None
     (collection,) = map(_as_known, commit.collections.values())
-    inserts = _inserts(collection, sorted(each, key=lambda row: row.key))
-    return (collection, inserts[0]) if len(inserts) == 1 else None
+    made = _inserts(collection, sorted(each, key=lambda row: row.key))
+    return (collection, made[0]) if len(made) == 1 else None
 
 
-async def _insert(sessions: Sessions, collection: Collection, insert: _Insert) -> None:
+async def _insert(sessions: Sessions, collection: Collection, insert: Insert) -> None:
     """Make new nodes by one statement, which also looks whether the collection is what it was."""
-    create, rows = insert
-    statement = f"{_CURRENT} UNWIND $rows AS row {create} RETURN count(*)"
+    known = {"key": collection.key, "generation": collection.generation}
     try:
-        made = await sessions.change(statement, key=collection.key, generation=collection.generation, rows=rows)
+        made = await sessions.create(f"{_CURRENT} {insert.cypher}", **known, **insert.parameters)
     except DuplicateKey as error:
         raise _Taken from error
-    if made[0][0] != len(rows):
+    if made != insert.number:
         raise _Changed
 
 
-def _inserts(collection: Collection, rows: Sequence[_Row]) -> list[_Insert]:
-    """Return what makes new nodes; many that are alike travel without the names of their properties."""
-    labels = f"{DOCUMENT}:{collection.label}"
-    alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for row in rows:
-        alike.setdefault(tuple(row.values), []).append(row.values)
-    inserts: list[_Insert] = []
-    others: list[Any] = []
-    for names, each in alike.items():
-        if len(each) < _ALIKE:
-            others += each
-        else:
-            properties = ", ".join(f"`{name}`: row[{number}]" for number, name in enumerate(names))
-            inserts.append((f"CREATE (d:{labels} {{{properties}}})", [list(values.values()) for values in each]))
-    if others:
-        inserts.append((f"CREATE (d:{labels}) SET d = row", others))
-    return [(create, each[at : at + _MOST_NEW]) for create, each in inserts for at in range(0, len(each), _MOST_NEW)]
+def _inserts(collection: Collection, rows: Sequence[_Row]) -> list[Insert]:
+    return inserts(f"{DOCUMENT}:{collection.label}", [row.values for row in rows])
 
 
 async def _claim(transaction: Transaction, collection: Collection, rows: Sequence[_Row]) -> None:

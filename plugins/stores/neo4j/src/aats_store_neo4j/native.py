@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from aats_core.query.filters import Path
@@ -26,6 +27,7 @@ LONGEST = 500
 """Characters of a string that counts in full; an index of Neo4j holds no key of more than 8 kB."""
 
 
+@lru_cache(4096)
 def is_native_name(name: str) -> bool:
     """Tell whether a field's name can be part of a property's name: it needs no escaping and is none of ours."""
     return _NAME.fullmatch(name) is not None

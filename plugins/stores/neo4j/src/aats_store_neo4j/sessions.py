@@ -178,19 +178,26 @@ class Sessions:
         A transaction that the server begins and commits by itself would save one more; where its connection is lost,
         nobody knows whether it was applied, not even where it has long been dead.
         """
+        return await self._alone(cypher, parameters, _rows)
+
+    async def create(self, cypher: str, **parameters: Any) -> int:
+        """Return how many nodes a statement made that returns no rows, otherwise as `change` does."""
+        return await self._alone(cypher, parameters, _created)
+
+    async def _alone(self, cypher: str, parameters: dict[str, Any], made: Callable[[AsyncResult], Awaitable[T]]) -> T:
         query = Query(cypher, metadata=_WRITES, timeout=self.timeout * _SHARE)
 
-        async def attempt(driver: AsyncDriver) -> Rows:
+        async def attempt(driver: AsyncDriver) -> T:
             begun = perf_counter()
-            rows: Rows = await driver.execute_query(
+            result = await driver.execute_query(
                 query,
                 parameters,
                 database_=self._settings.database,
                 bookmark_manager_=self._bookmarks,
-                result_transformer_=_rows,
+                result_transformer_=made,
             )
             self._slow.note(cypher, perf_counter() - begun)
-            return rows
+            return result
 
         return await self._run(attempt)
 
@@ -291,6 +298,10 @@ class Sessions:
 
 async def _rows(result: AsyncResult) -> Rows:
     return [row async for row in result]
+
+
+async def _created(result: AsyncResult) -> int:
+    return (await result.consume()).counters.nodes_created
 
 
 async def _wait(pause: float) -> float:
