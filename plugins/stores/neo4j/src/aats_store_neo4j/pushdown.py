@@ -53,6 +53,8 @@ class Pushdown:
         """Return how many documents match: of inexact ones those that do."""
         if not self._search.exact:
             return None
+        if self._search.finds_all:
+            return int((await self._ask("RETURN count(d)"))[0])
         number, rest = await self._ask(
             f"RETURN count(CASE WHEN d.`{INEXACT}` IS NULL THEN 1 END),"
             f" collect(CASE WHEN d.`{INEXACT}` THEN d.`aats:body` END)"
@@ -80,7 +82,8 @@ class Pushdown:
         """Return the groups by null or by a field, of counts, and of sums, averages, minima and maxima of integers.
 
         To look at the type of each value would take the server longer than all the rest. That a sum is an integer says
-        the same of what was added up; keys are looked at only where some are numbers, which may hide floats.
+        the same of what was added up; keys are looked at only where some are numbers, which may hide floats. Where
+        documents lack a property, it is asked once more whether all of these lack the field.
         """
         columns = [_column(accumulator, expression) for _, accumulator, expression in stage.fields]
         by = _path(stage.id)
@@ -89,9 +92,13 @@ class Pushdown:
             return None
         known = [column for column in columns if column is not None]
         key = f"d.`{property_name(by)}`" if by else "null"
-        paths = dict.fromkeys((by, *(each.path for each in known)))
-        doubts = [f"count(d.`{INEXACT}`)", *(doubt for path in paths for doubt in _odd(path))]
+        paths = [path for path in dict.fromkeys((by, *(each.path for each in known))) if path is not None]
+        inexact = "0" if self._search.finds_all else f"count(d.`{INEXACT}`)"
+        doubts = [inexact, *map(_lacking, paths)]
         found = await self._grouped(key, known, doubts)
+        if any(group[2] for group in found or ()):
+            doubts = [inexact, *map(_odd, paths)]
+            found = await self._grouped(key, known, doubts)
         if any(group[0].__class__ in (int, float) for group in found or ()):
             doubts.append(f"count(CASE WHEN {key} IS :: FLOAT NOT NULL THEN 1 END)")
             found = await self._grouped(key, known, doubts)
@@ -152,12 +159,20 @@ def _column(accumulator: str, expression: Expression) -> _Column | None:
     return _Column((*first, f"sum({value})"), accumulator, path)
 
 
-def _odd(path: Path | None) -> Iterator[str]:
-    """Yield what counts documents with something at a path that is no property, or with an array on the way."""
-    if path is not None:
-        yield f"count(d.`{MANY}{'.'.join(path)}`)"
-        for end in range(1, len(path)):
-            yield f"count(CASE WHEN '{LETTERS[ARRAY]}' IN d.`{ALL}{'.'.join(path[:end])}` THEN 1 END)"
+def _lacking(path: Path) -> str:
+    """Return what counts documents without a property for what is at a path."""
+    return f"count(*) - count(d.`{'.'.join(path)}`)"
+
+
+def _odd(path: Path) -> str:
+    """Return what counts documents with something else than a property at a path, or with an array on the way.
+
+    None of them has the property too. To find that a node lacks one takes reading all that it has.
+    """
+    name = ".".join(path)
+    odd = [f"d.`{MANY}{name}` IS NOT NULL"]
+    odd += [f"'{LETTERS[ARRAY]}' IN d.`{ALL}{'.'.join(path[:end])}`" for end in range(1, len(path))]
+    return f"count(CASE WHEN d.`{name}` IS NULL THEN CASE WHEN {' OR '.join(odd)} THEN 1 END END)"
 
 
 def _parts(columns: Sequence[_Column], made: Sequence[Any]) -> Iterator[tuple[_Column, Sequence[Any]]]:

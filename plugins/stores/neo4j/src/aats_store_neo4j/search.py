@@ -29,6 +29,11 @@ class Search:
             self.match += " WITH d"
             self.where = f"d:{collection.label} AND {condition.cypher}"
 
+    @property
+    def finds_all(self) -> bool:
+        """Whether every document matches, so that none can be in doubt."""
+        return self.exact and self.where == "true"
+
     def statement(self, rest: str) -> str:
         """Return the statement that does something with what is found."""
         return f"{self.match} WHERE {self.where} {rest}" if self.where != "true" else f"{self.match} {rest}"
