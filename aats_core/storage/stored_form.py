@@ -108,15 +108,10 @@ class StoredForm(ABC):
 @lru_cache(maxsize=256)
 def decoder(fields: Fields | None) -> msgspec.json.Decoder[list[Any]]:
     """Return what decodes a list of values, or with `fields` of documents, of which it passes over all other fields."""
-    if fields is None:
+    if fields is None or not all(map(str.isascii, fields)):  # it finds no other names, nor may they be half a pair
         return msgspec.json.Decoder(list[Any])
-    kept = {name: Any for name in fields if _is_text(name)}
+    kept = dict.fromkeys(fields, Any)
     return msgspec.json.Decoder(list[TypedDict("Document", kept, total=False)])  # type: ignore[misc,operator] # made as it runs
-
-
-def _is_text(name: str) -> bool:
-    """Tell whether documents can have a field of that name, which may hold half of a surrogate pair in a query."""
-    return not any("\ud800" <= char <= "\udfff" for char in name)
 
 
 def _is_plain(value: Any, below: float, depth: int) -> bool:
