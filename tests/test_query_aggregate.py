@@ -37,6 +37,17 @@ def test_a_lookup_finds_what_equals_one_of_the_values_at_the_local_path(document
     assert sorted(each["_id"] for each in result["found"]) == joined
 
 
+@pytest.mark.parametrize(("direction", "sorted_ids"), [(1, [3, 1, 4, 6, 5, 0, 7, 2]), (-1, [2, 7, 0, 5, 1, 4, 6, 3])])
+def test_an_array_that_is_named_by_its_position_sorts_whole(direction, sorted_ids):
+    found = ([[None]], None, [[1, 2]], [[]], [None], [1], {"0": [None]}, [[-1]])
+    documents = [{"_id": number, "c": value} for number, value in enumerate(found)]
+    pipeline = parse_pipeline([{"$sort": {"c.0": direction, "_id": 1}}])
+
+    ordered = run_pipeline(documents, pipeline, Context(datetime.now(UTC), lambda *_: ()))
+
+    assert [each["_id"] for each in ordered] == sorted_ids
+
+
 @pytest.mark.parametrize("milliseconds", [2**63 - 1, -(2**62), 2**48, 1e300])
 @pytest.mark.parametrize("operator", ["$add", "$subtract"])
 def test_a_date_that_python_has_none_of_is_refused_as_that(operator, milliseconds):

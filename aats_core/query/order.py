@@ -78,7 +78,10 @@ class _Way(msgspec.Struct, frozen=True):
         if not self.node:
             return _NULL if self.rest else _EMPTY_ARRAY
         if self.position >= 0:
-            return _Way(self.node[self.position], self.rest[1:], (*self.over, str(self.position)))
+            named, rest = self.node[self.position], self.rest[1:]
+            if named and not rest and named.__class__ is list:
+                return sort_key(named)  # whole, as what is named by its position is not looked into
+            return _Way(named, rest, (*self.over, str(self.position)))
         element = self.node[position]
         if not self.rest:
             return sort_key(element)
