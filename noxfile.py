@@ -14,6 +14,8 @@ nox.options.reuse_existing_virtualenvs = True
 ROOT = Path(__file__).parent
 AGAIN = ("--reruns=2", "-raR")
 """A test that fails is tried again, as processes and servers share few cores here; each that needed it is listed."""
+SIDE_BY_SIDE = ("--numprocesses=auto", "--dist=loadfile")
+"""Files of tests are shared out over the processors; a process has servers of its own."""
 PROJECT = nox.project.load_toml("pyproject.toml")
 PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/*/pyproject.toml"))
 
@@ -40,8 +42,7 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Everything that needs no server, on the embedded parts."""
     install(session)
-    side_by_side = ("--numprocesses=auto", "--dist=loadfile")
-    session.run("pytest", "-m", "not integration and not faults", *AGAIN, *side_by_side, *session.posargs)
+    session.run("pytest", "-m", "not integration and not faults", *AGAIN, *SIDE_BY_SIDE, *session.posargs)
 
 
 @nox.session
@@ -49,7 +50,8 @@ def integration(session: nox.Session) -> None:
     """The plugins on their real servers, which `tests/services` starts."""
     install(session)
     session.run("python", "-m", "tests.services.fetch")  # no test is to wait for what comes over the network
-    session.run("pytest", "-m", "integration", *AGAIN, "--durations=25", *session.posargs)
+    how = () if "--matrix" in session.posargs else SIDE_BY_SIDE  # the matrix is counted in one process
+    session.run("pytest", "-m", "integration", *AGAIN, "--durations=25", *how, *session.posargs)
 
 
 @nox.session

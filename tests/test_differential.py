@@ -28,7 +28,7 @@ from tests.services.neo4j import PASSWORD as NEO4J_PASSWORD
 
 DATABASE = f"aats_differential_{os.getpid()}"
 
-pytestmark = pytest.mark.timeout(120 + 0.2 * DifferentialContract.operations)
+pytestmark = pytest.mark.timeout(300 + 0.2 * DifferentialContract.operations)
 
 
 class Mongod(Records):
