@@ -90,8 +90,8 @@ async def redis_calls(url: str, sink: Sink) -> AsyncIterator[Publish]:
 
 
 @asynccontextmanager
-async def redis_pipelined(url: str, sink: Sink) -> AsyncIterator[Publish]:
-    """Redis Streams by redis-py, what is asked for in one turn of the event loop in one pipeline."""
+async def redis_streams(url: str) -> AsyncIterator[tuple[Any, str, Publish]]:
+    """Open a client with a new stream, to which it writes in one pipeline what is asked for at the same time."""
     from redis.asyncio import Redis
 
     from aats_core.batching import Batcher
@@ -105,18 +105,59 @@ async def redis_pipelined(url: str, sink: Sink) -> AsyncIterator[Publish]:
             pipeline.xadd(stream, {"d": data})
         return list(await pipeline.execute())
 
-    async def consume() -> None:
-        while True:
-            for _, entries in await client.xreadgroup("g", "c", {stream: ">"}, count=PREFETCH, block=1000):
-                for _, fields in entries:
-                    sink.received(fields[b"d"])
-                await client.xack(stream, "g", *(entry for entry, _ in entries))
-                for _, fields in entries:
-                    sink.settled(fields[b"d"])
-
     batcher: Batcher[bytes, Any] = Batcher(send)
-    async with client, running(consume()):
-        yield batcher.do
+    async with client:
+        yield client, stream, batcher.do
+
+
+@asynccontextmanager
+async def redis_pipelined(url: str, sink: Sink) -> AsyncIterator[Publish]:
+    """Redis Streams by redis-py, pipelined, and what is read together acknowledged together."""
+    async with redis_streams(url) as (client, stream, publish):
+
+        async def consume() -> None:
+            while True:
+                for _, entries in await client.xreadgroup("g", "c", {stream: ">"}, count=PREFETCH, block=1000):
+                    for _, fields in entries:
+                        sink.received(fields[b"d"])
+                    await client.xack(stream, "g", *(entry for entry, _ in entries))
+                    for _, fields in entries:
+                        sink.settled(fields[b"d"])
+
+        async with running(consume()):
+            yield publish
+
+
+@asynccontextmanager
+async def redis_each(url: str, sink: Sink) -> AsyncIterator[Publish]:
+    """The same, each message handled by a task of its own, which awaits that it is acknowledged, as one does with ours.
+
+    A message is acknowledged and stays in the stream, while ours deletes it.
+    """
+    from aats_core.batching import Batcher
+
+    async with redis_streams(url) as (client, stream, publish):
+
+        async def acknowledge(entries: list[Any]) -> list[None]:
+            await client.xack(stream, "g", *entries)
+            return [None] * len(entries)
+
+        batcher: Batcher[Any, None] = Batcher(acknowledge)
+
+        async def handle(entry: Any, data: bytes) -> None:
+            sink.received(data)
+            await batcher.do(entry)
+            sink.settled(data)
+
+        async def consume() -> None:
+            async with asyncio.TaskGroup() as group:
+                while True:
+                    for _, entries in await client.xreadgroup("g", "c", {stream: ">"}, count=PREFETCH, block=1000):
+                        for entry, fields in entries:
+                            group.create_task(handle(entry, fields[b"d"]))
+
+        async with running(consume()):
+            yield publish
 
 
 @asynccontextmanager

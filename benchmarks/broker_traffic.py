@@ -28,6 +28,7 @@ from broker_peers import (
     rabbitmq_calls,
     rabbitmq_faststream,
     redis_calls,
+    redis_each,
     redis_faststream,
     redis_pipelined,
 )
@@ -44,6 +45,7 @@ FRAMEWORKS = ("FastStream", "Taskiq")
 
 WAYS: dict[str, dict[str, Way]] = {
     "redis": {
+        "redis-py, each": redis_each,
         "redis-py, pipelined": redis_pipelined,
         "redis-py": redis_calls,
         "FastStream": redis_faststream,
@@ -59,7 +61,13 @@ WAYS: dict[str, dict[str, Way]] = {
     },
 }
 CPU_TARGETS = {
-    "redis": {"redis-py, pipelined": "≤ 1.92", "redis-py": "≤ 0.29", "FastStream": "≤ 0.13", "Taskiq": "< 1"},
+    "redis": {
+        "redis-py, each": "(none)",
+        "redis-py, pipelined": "≤ 1.92",
+        "redis-py": "≤ 0.29",
+        "FastStream": "≤ 0.13",
+        "Taskiq": "< 1",
+    },
     "nats": {"nats-py": "≤ 1.4", "FastStream": "≤ 0.41", "Taskiq": "< 1"},
     "rabbitmq": {"aio-pika": "≤ 1.15", "FastStream": "≤ 0.70", "Taskiq": "< 1"},
     "kafka": {"aiokafka, each": "≤ 1.3", "aiokafka": "≤ 1.3", "FastStream": "< 1", "Taskiq": "< 1"},
