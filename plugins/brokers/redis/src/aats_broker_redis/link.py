@@ -142,7 +142,11 @@ class Link:
         """
         if self._settings.replicas == 1:
             return await self.run(name, *arguments, until=until)
-        return await self.call(lambda client: self._replicated(client, until, name, *arguments), until=until)
+        return await self.call(
+            lambda client: self._replicated(client, until, name, *arguments),
+            until=until,
+            silence=self._settings.timeout,
+        )
 
     async def _replicated(self, client: Redis, until: float, name: str, *arguments: bytes | str | float) -> Any:
         wanted, found, now = self._settings.replicas - 1, 0, asyncio.get_running_loop().time
@@ -157,17 +161,22 @@ class Link:
             " start replicas of this primary, or set a lower `replicas`"
         )
 
-    async def call(self, work: Callable[[Redis], Awaitable[T]], *, until: float, repeat: bool = True) -> T:
+    async def call(
+        self, work: Callable[[Redis], Awaitable[T]], *, until: float, repeat: bool = True, silence: float | None = None
+    ) -> T:
         """Do something with the client of the server, and again where the connection is lost meanwhile.
 
-        Raises `BrokerUnavailable` where there is no answer by the time `until` of the event loop, or, without
-        `repeat`, where the connection is lost; it may have been done all the same. A server that may not write just
-        now counts as away.
+        It counts as lost where that takes more than `silence` seconds, half the timeout unless given. Raises
+        `BrokerUnavailable` where there is no answer by the time `until` of the event loop, or, without `repeat`, where
+        the connection is lost; it may have been done all the same. A server that may not write now counts as away.
         """
+        now = asyncio.get_running_loop().time
         while True:
             try:
-                async with self.client(until) as client, asyncio.timeout_at(until), self._calls:
-                    return await work(client)
+                async with self.client(until) as client:
+                    limit = min(until, now() + (silence or self._settings.timeout / 2))
+                    async with asyncio.timeout_at(limit), self._calls:
+                        return await work(client)
             except LOST as error:
                 if not repeat:
                     raise BrokerUnavailable(self.trouble) from error
@@ -176,7 +185,7 @@ class Link:
             except exceptions.RedisError as error:
                 if not str(error).startswith(HELD_UP):
                     raise BrokerError(f"Redis refused what was asked: {error}") from error
-                if not repeat or asyncio.get_running_loop().time() + LONGEST_WAIT > until:
+                if not repeat or now() + LONGEST_WAIT > until:
                     raise BrokerUnavailable(f"Redis may not write: {error}") from error
                 await asyncio.sleep(LONGEST_WAIT / 2)
 
@@ -245,7 +254,7 @@ class Link:
             db=address.database,
             username=settings.user or None,
             password=settings.password.get_secret_value() or None,
-            socket_timeout=settings.timeout / 2,
+            socket_timeout=None,  # the driver would send in a task of its own; `call` bounds what it does
             socket_connect_timeout=settings.timeout / 2,
             retry=Retry(NoBackoff(), 0),  # a lost connection is looked after here
             protocol=2,

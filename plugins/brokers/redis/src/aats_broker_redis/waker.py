@@ -37,7 +37,8 @@ class Waker:
         while True:
             try:
                 async with self._link.client() as client, client.pubsub() as pubsub:
-                    await pubsub.subscribe(self._channel)
+                    async with asyncio.timeout(SILENCE):
+                        await pubsub.subscribe(self._channel)
                     await self._listen(pubsub)
             except (*LOST, BrokerUnavailable) as error:
                 _log.debug("the channel for wake-ups is lost: %s", error)

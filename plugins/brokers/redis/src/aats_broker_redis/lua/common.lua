@@ -29,12 +29,10 @@ local function levels(group)
     return call('HKEYS', root .. 'levels:' .. group)
 end
 
--- Hand out the most urgent messages of a group; returns their level and them, or nothing where none is ready. One that
--- was delivered before may be what killed its consumer: it goes alone, so that it takes no other with it into another
--- attempt.
-local function hand_out(group, consumer, count)
-    local exists = {}
-    for _, level in ipairs(levels(group)) do exists[level] = true end
+-- Hand out the most urgent messages of a group, of those streams that are given; returns their level and them, or nothing
+-- where none is ready. One that was delivered before may be what killed its consumer: it goes alone, so that it takes no
+-- other with it into another attempt.
+local function hand_out(group, consumer, count, exists)
     for priority = 1, PRIORITIES do
         for _, kind in ipairs({'r', 'p'}) do
             local level = kind .. priority
@@ -56,24 +54,27 @@ local function written(value)
 end
 
 -- Hand messages that became ready to idle consumers, as many to each; those of a client that is gone are passed over.
--- What is too large for that they fetch themselves.
+-- What is too large for that they fetch themselves. Where a consumer is idle, nothing else is ready.
 local function wake()
     for group, count in pairs(woken) do
         local idle = root .. 'idle:' .. group
         while count > 0 do
-            local consumer, wish = unpack(call('HRANDFIELD', idle, 1, 'WITHVALUES'))
-            if not consumer then break end
-            local share = math.ceil(count / call('HLEN', idle))
-            call('HDEL', idle, consumer)
-            local channel = root .. 'wake:' .. string.match(consumer, '^[^.]+')
-            if call('PUBSUB', 'NUMSUB', channel)[2] > 0 then
-                local number, room = string.match(wish, '(%d+) (%d+)')
-                local level, entries
-                if (bytes[group] or 0) <= HANDED then
-                    level, entries = hand_out(group, consumer, math.min(share, tonumber(room)))
+            local found = call('HRANDFIELD', idle, count, 'WITHVALUES')
+            if #found == 0 then break end
+            for index = 1, #found, 2 do
+                if count <= 0 then break end
+                local consumer, wish, share = found[index], found[index + 1], math.ceil(count * 2 / (#found - index + 1))
+                call('HDEL', idle, consumer)
+                local channel = root .. 'wake:' .. string.match(consumer, '^[^.]+')
+                if call('PUBSUB', 'NUMSUB', channel)[2] > 0 then
+                    local number, room = string.match(wish, '(%d+) (%d+)')
+                    local level, entries
+                    if (bytes[group] or 0) <= HANDED then
+                        level, entries = hand_out(group, consumer, math.min(share, tonumber(room)), made[group] or {})
+                    end
+                    call('PUBLISH', channel, written({consumer, number, level, entries}))
+                    count = count - (entries and #entries or 1)
                 end
-                call('PUBLISH', channel, written({consumer, number, level, entries}))
-                count = count - (entries and #entries or 1)
             end
         end
     end
@@ -84,11 +85,12 @@ end
 local function ready(group, entry)
     local level = (entry.a > 0 and 'r' or 'p') .. entry.p
     local stream = root .. level .. ':' .. group
-    if not made[stream] then
+    made[group] = made[group] or {}
+    if not made[group][level] then
         if call('HSETNX', root .. 'levels:' .. group, level, 1) == 1 then
             call('XGROUP', 'CREATE', stream, 'g', '0', 'MKSTREAM')
         end
-        made[stream] = true
+        made[group][level] = true
     end
     call('XADD', stream, '*', 'm', entry.m, 't', entry.t, 'k', entry.k, 'a', entry.a)
     woken[group] = (woken[group] or 0) + 1
@@ -200,7 +202,9 @@ end
 local function leave(group, consumer, reason, tried)
     call('ZREM', root .. 'alive', consumer .. ' ' .. group)
     call('SREM', root .. 'consumers:' .. group, consumer)
-    call('HDEL', root .. 'idle:' .. group, consumer)
+    if call('HDEL', root .. 'idle:' .. group, consumer) == 0 then
+        woken[group] = (woken[group] or 0) + 1 -- it may have been told to fetch something
+    end
     if call('SISMEMBER', root .. 'ephemeral', group) == 1 and call('SCARD', root .. 'consumers:' .. group) == 0 then
         return destroy(group)
     end

@@ -26,14 +26,17 @@ end
 settle.back = give_back
 settle.dead = reject
 
--- Move what is due into the streams.
+-- Move what is due into the streams, and return when the next is, or nothing.
 local function move_due(group)
     local later = root .. 'later:' .. group
+    local first = call('ZRANGE', later, 0, 0, 'WITHSCORES')[2]
+    if not first or tonumber(first) > now then return first end
     local due = call('ZRANGEBYSCORE', later, '-inf', string.format('%d', now), 'LIMIT', 0, 100)
     for _, member in ipairs(due) do
         ready(group, cmsgpack.unpack(member))
         call('ZREM', later, member)
     end
+    return call('ZRANGE', later, 0, 0, 'WITHSCORES')[2]
 end
 
 -- Return what the consumer was handed out and has not settled.
@@ -60,11 +63,11 @@ local function take(group, consumer, count, number, waits, unsure)
     local waited = call('HDEL', idle, consumer) == 1
     if unsure then return repeated(group, consumer) end
     if waits and not waited then return {-1, 0} end
-    move_due(group)
-    local level, entries = hand_out(group, consumer, count)
+    local first, exists = move_due(group), {}
+    for _, level in ipairs(levels(group)) do exists[level] = true end
+    local level, entries = hand_out(group, consumer, count, exists)
     if level then return {level, entries} end
     call('HSET', idle, consumer, number .. ' ' .. count)
-    local first = call('ZRANGE', root .. 'later:' .. group, 0, 0, 'WITHSCORES')[2]
     return {first and math.max(0, first - now) or -1, 1}
 end
 
