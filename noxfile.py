@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 import nox
@@ -50,7 +52,9 @@ def integration(session: nox.Session) -> None:
     """The plugins on their real servers, which `tests/services` starts."""
     install(session)
     session.run("python", "-m", "tests.services.fetch")  # no test is to wait for what comes over the network
-    how = () if "--matrix" in session.posargs else SIDE_BY_SIDE  # the matrix is counted in one process
+    given = any(re.fullmatch("AATS_TEST_.*_URL", name) for name in os.environ)
+    counts = any(each.startswith("--matrix") for each in session.posargs)
+    how = () if given or counts else SIDE_BY_SIDE  # servers that are given, and the matrix, are for one process
     session.run("pytest", "-m", "integration", *AGAIN, "--durations=25", *how, *session.posargs)
 
 
