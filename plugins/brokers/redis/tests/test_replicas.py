@@ -47,6 +47,33 @@ def test_a_server_that_may_not_write_counts_as_away(
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
+def test_who_waits_for_replicas_keeps_no_others_waiting(
+    own_server: Callable[..., RedisServer], connect: Connected, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        async with connect(own_server().port, replicas=2, timeout=2.0) as broker:
+            letters = [broker.dead_letter("t", Message("m", value), reason="no", attempts=1) for value in range(8)]
+            ends = await asyncio.gather(*letters, broker.topics(), return_exceptions=True)
+            assert {type(end) for end in ends[:-1]} == {BrokerUnavailable}
+            assert not isinstance(ends[-1], BaseException)
+            assert len(await broker.dead_letters("t")) <= 8
+
+    asyncio.run(scenario())
+    assert "is lost" not in caplog.text
+
+
+def test_a_server_that_became_a_replica_is_down(own_server: Callable[..., RedisServer], connect: Connected) -> None:
+    server = own_server()
+
+    async def scenario() -> None:
+        async with connect(server.port) as broker:
+            server.ask("REPLICAOF 127.0.0.1 1")
+            assert (await broker.health()).status is HealthStatus.DOWN
+            server.ask("REPLICAOF NO ONE")
+
+    asyncio.run(scenario())
+
+
 def test_what_is_confirmed_outlives_the_primary(own_server: Callable[..., RedisServer], connect: Connected) -> None:
     primary, replica = own_server(), own_server()
     replica.ask(f"REPLICAOF 127.0.0.1 {primary.port}")

@@ -12,15 +12,19 @@ NEEDED = ("appendonly", "appendfsync", "maxmemory", "maxmemory-policy", "min-rep
 
 async def examine(client: Redis, replicas: int) -> list[str]:
     """Return what keeps the server from its promises, each with the setting that helps."""
-    present = len((await command(client, "ROLE"))[2])
+    role = await command(client, "ROLE")
+    if role[0] not in (b"master", "master"):
+        raise exceptions.ReadOnlyError("it became a replica")
+    present = len(role[2])
     problems = []
     if present + 1 < replicas:
         problems.append(
             f"{present + 1} of {replicas} servers that have to have each message are there, so none is confirmed: start"
             " replicas of this primary, or set a lower `replicas`"
         )
-    if (await client.info("persistence")).get("aof_last_write_status") == "err":
-        problems.append("the server cannot write its append-only file, and takes no messages: make room on its disk")
+    written = await client.info("persistence")
+    if "err" in (written.get("aof_last_write_status"), written.get("rdb_last_bgsave_status")):
+        problems.append("the server cannot write its files, and takes no messages: make room on its disk, see its log")
     try:
         found = await client.config_get(*NEEDED)
     except exceptions.NoPermissionError:

@@ -65,6 +65,7 @@ class Link:
         self._news: asyncio.Future[None]
         self._down = asyncio.Event()
         self._calls = asyncio.Semaphore(CALLS)
+        self._storing = asyncio.Semaphore(CALLS // 2)  # so that who waits for replicas keeps nobody else waiting
         self._keeper: asyncio.Task[None] | None = None
         self.trouble = "not connected yet"
 
@@ -142,24 +143,43 @@ class Link:
         """
         if self._settings.replicas == 1:
             return await self.run(name, *arguments, until=until)
-        return await self.call(
-            lambda client: self._replicated(client, until, name, *arguments),
-            until=until,
-            silence=self._settings.timeout,
-        )
+        async with self._permit(self._storing, until):
+            return await self.call(
+                lambda client: self._replicated(client, until, name, *arguments),
+                until=until,
+                silence=self._settings.timeout,
+            )
 
     async def _replicated(self, client: Redis, until: float, name: str, *arguments: bytes | str | float) -> Any:
-        wanted, found, now = self._settings.replicas - 1, 0, asyncio.get_running_loop().time
-        async with client.client() as one:  # as a server waits for what was written over the same connection
+        wanted, timeout, now = self._settings.replicas - 1, self._settings.timeout, asyncio.get_running_loop().time
+        # A connection of its own, as a server waits for what was written over the same one.
+        async with asyncio.timeout(timeout / 2) as silence, client.client() as one:
             answer = await self._run(one, name, *arguments)
-            while (left := until - now()) > self._settings.timeout / 4:  # the server is in time for that, too
-                found = await command(one, "WAIT", wanted, math.ceil(left * 1000 / 4))
+            while True:
+                silence.reschedule(now() + timeout / 2)
+                left = until - now()
+                found = await _copies(one, wanted, max(left / 4, 0.001))
                 if found >= wanted:
                     return answer
+                if left < timeout / 4:
+                    break
         raise BrokerUnavailable(
             f"only {found + 1} of {wanted + 1} servers have what was published, which may be delivered all the same:"
             " start replicas of this primary, or set a lower `replicas`"
         )
+
+    @asynccontextmanager
+    async def _permit(self, permits: asyncio.Semaphore, until: float) -> AsyncIterator[None]:
+        """Wait for one of the permits; raises `BrokerUnavailable` where there is none by the time `until`."""
+        try:
+            async with asyncio.timeout_at(until if permits.locked() else None):
+                await permits.acquire()
+        except TimeoutError as error:
+            raise BrokerUnavailable(self.trouble or "Redis has too much to do") from error
+        try:
+            yield
+        finally:
+            permits.release()
 
     async def call(
         self, work: Callable[[Redis], Awaitable[T]], *, until: float, repeat: bool = True, silence: float | None = None
@@ -173,9 +193,8 @@ class Link:
         now = asyncio.get_running_loop().time
         while True:
             try:
-                async with self.client(until) as client:
-                    limit = min(until, now() + (silence or self._settings.timeout / 2))
-                    async with asyncio.timeout_at(limit), self._calls:
+                async with self._permit(self._calls, until), self.client(until) as client:
+                    async with asyncio.timeout_at(min(until, now() + (silence or self._settings.timeout / 2))):
                         return await work(client)
             except LOST as error:
                 if not repeat:
@@ -266,6 +285,16 @@ class Link:
 async def command(client: Redis, *words: bytes | str | float) -> Any:
     """Send a command and return its answer."""
     return await client.execute_command(*words)  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
+
+
+async def _copies(client: Redis, wanted: int, seconds: float) -> int:
+    """Return how many replicas have what the connection wrote, after so many seconds at most."""
+    try:
+        return int(await command(client, "WAIT", wanted, math.ceil(seconds * 1000)))
+    except exceptions.ResponseError as error:
+        if str(error).startswith("UNBLOCKED"):
+            raise exceptions.ReadOnlyError("it became a replica") from error
+        raise
 
 
 async def _pointer(client: Redis, root: str) -> tuple[str, int] | None:

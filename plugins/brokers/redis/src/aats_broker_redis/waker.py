@@ -51,7 +51,8 @@ class Waker:
             if message is None:
                 if tried:
                     raise TimeoutError
-                await pubsub.ping()
+                async with asyncio.timeout(SILENCE):
+                    await pubsub.ping()
                 tried = True
                 continue
             tried = False

@@ -54,7 +54,8 @@ local function written(value)
 end
 
 -- Hand messages that became ready to idle consumers, as many to each; those of a client that is gone are passed over.
--- What is too large for that they fetch themselves. Where a consumer is idle, nothing else is ready.
+-- What is too large for that they fetch themselves. Where a consumer is idle, nothing else is ready but what another one
+-- was told to fetch.
 local function wake()
     for group, count in pairs(woken) do
         local idle = root .. 'idle:' .. group
