@@ -220,6 +220,9 @@ class Database:
         except (PyMongoError, StoreUnavailable) as error:
             lost = is_lost(error) or is_lost(error.__cause__)
             raise
+        except asyncio.CancelledError:
+            lost = True  # perhaps: who gives up may do so because no answer comes
+            raise
         finally:
             try:
                 await _roll_back(session)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -42,7 +43,9 @@ class Writer:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._batcher: Batcher[Sequence[Step], bool] = Batcher(self._together)
+        self._batcher: Batcher[Sequence[Step], bool | asyncio.Task[None]] = Batcher(self._together)
+        self._slow: set[asyncio.Task[None]] = set()
+        """Writes that go on for themselves, as they wait for a document that others hold."""
 
     async def write(self, operations: Sequence[Write]) -> None:
         """Apply all operations or none; what cannot be applied anywhere is refused before anything is sent."""
@@ -51,22 +54,35 @@ class Writer:
             self._database.full_name(step.collection)
             if step.document is not None:
                 await self._database.validators.check(step.collection, [step.document])
-        if steps and not await self._batcher.do(steps):
-            with self._called([steps]):
-                (outcome,) = await self._commit([steps])
-            if outcome is not None:
-                raise outcome
+        written = await self._batcher.do(steps) if steps else True
+        if isinstance(written, asyncio.Task):
+            await asyncio.shield(written)
+        elif not written:
+            await self._alone(steps)
 
     async def drain(self) -> None:
         """Wait until everything that was asked for is written."""
         await self._batcher.drain()
+        while self._slow:
+            await asyncio.wait(self._slow)
 
-    async def _together(self, writes: list[Sequence[Step]]) -> list[bool | BaseException]:
+    async def _alone(self, steps: Sequence[Step]) -> None:
+        if _is_single([steps]):
+            return await self._change(steps)
+        with self._called([steps]):
+            (outcome,) = await self._commit([steps])
+        if outcome is not None:
+            raise outcome
+        return None
+
+    async def _together(self, writes: list[Sequence[Step]]) -> list[bool | asyncio.Task[None] | BaseException]:
         """Write all of them in one transaction; returns False for each that has to be written on its own instead.
 
         That is where one of them spoils it, or others hold what one of them needs, which none of the rest shall wait
-        for.
+        for. Of a write that is under way still, it returns the task.
         """
+        if _is_single(writes):
+            return [await self._single(writes[0])]
         try:
             with self._called(writes):
                 return [outcome or True for outcome in await self._commit(writes, patience=_TOGETHER)]
@@ -77,20 +93,41 @@ class Writer:
                 raise
             return [False] * len(writes)
 
+    async def _single(self, steps: Sequence[Step]) -> bool | asyncio.Task[None]:
+        """Change one document, which takes no transaction."""
+        task = asyncio.create_task(self._change(steps))
+        done, _ = await asyncio.wait({task}, timeout=_TOGETHER)
+        if done:
+            await task
+            return True
+        self._slow.add(task)
+        task.add_done_callback(self._finished)
+        return task
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._slow.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever still waits sees it; there may be nobody
+
+    async def _change(self, steps: Sequence[Step]) -> None:
+        (step,) = steps
+        with self._called([steps]):
+            await self._database.collection(step.collection).bulk_write([step.request])
+
     def _called(self, writes: list[Sequence[Step]]) -> AbstractContextManager[None]:
         names = list(dict.fromkeys(step.collection for write in writes for step in write))
         return self._database.call(names[0], {"write": ", ".join(names)}, writing=True)
 
     async def _commit(self, writes: list[Sequence[Step]], *, patience: float | None = None) -> list[Conflict | None]:
         """Return what stands against each, as `_Gathering.run` does."""
-        if len(writes) == 1 and len(writes[0]) == 1 and writes[0][0].single:
-            step = writes[0][0]
-            await self._database.collection(step.collection).bulk_write([step.request])
-            return [None]
         for name in {step.collection for write in writes for step in write}:
             await self._database.make(name)
         database = self._database
         return await database.transact(lambda session: _Gathering(database, session).run(writes), patience=patience)
+
+
+def _is_single(writes: Sequence[Sequence[Step]]) -> bool:
+    return len(writes) == 1 and len(writes[0]) == 1 and writes[0][0].single
 
 
 class _Gathering:
